@@ -27,8 +27,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class FieldRules(_message.Message):
     """What a value must be. A rule that is absent does not bind.
 
-    Rules other than `required` and the counts bind only a value that is there:
-    an empty string without presence, or a list with no items, satisfies them.
+    A number without presence is always there (its zero is a value). Otherwise
+    rules other than `required` and `min_items` bind only a value that is set: an
+    empty string without presence satisfies `min_len` and `pattern`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
