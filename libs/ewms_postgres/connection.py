@@ -1,0 +1,100 @@
+"""How every connection of ours to PostgreSQL is opened: address, settings, codecs.
+
+Guarantees that JSON is exchanged as Python values on each connection, and that a peer which
+vanished without a word is noticed on both ends: here by time limits, on the server by its
+keepalive, so that the locks and rows of a dead machine come free in half a minute.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import orjson
+
+from ewms_postgres.errors import DatabaseUnavailable, translated
+
+__all__ = ["connect", "driver_url", "prepare_connection", "session_settings"]
+
+_CONNECT_TIMEOUT = timedelta(seconds=5)
+_JSONB_VERSION = b"\x01"
+_IDLE_IN_TRANSACTION = timedelta(seconds=30)
+
+
+def driver_url(url: str) -> str:
+    """Return the URL as the driver takes it: SQLAlchemy's `+asyncpg` is accepted and dropped."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
+        raise ValueError("a database URL begins with postgresql://")
+    return f"postgresql://{rest}"
+
+
+def session_settings(
+    application_name: str, *, statement_timeout: timedelta | None = None
+) -> dict[str, str]:
+    """Return what a session of ours asks of the server when it opens."""
+    settings = {
+        "application_name": application_name,
+        "idle_in_transaction_session_timeout": _milliseconds(_IDLE_IN_TRANSACTION),
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "4",
+        "tcp_user_timeout": "30000",
+    }
+    if statement_timeout is not None:
+        settings["statement_timeout"] = _milliseconds(statement_timeout)
+    return settings
+
+
+def _milliseconds(duration: timedelta) -> str:
+    return str(max(1, int(duration / timedelta(milliseconds=1))))
+
+
+async def prepare_connection(connection: asyncpg.Connection[Any]) -> None:
+    """Make JSON columns travel as Python values. None is SQL's NULL; a str is a JSON string."""
+    await connection.set_type_codec(
+        "json",
+        schema="pg_catalog",
+        format="binary",
+        encoder=orjson.dumps,
+        decoder=orjson.loads,
+    )
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: _JSONB_VERSION + orjson.dumps(value),
+        decoder=lambda data: orjson.loads(data[1:]),
+    )
+
+
+async def connect(
+    url: str,
+    *,
+    application_name: str,
+    command_timeout: timedelta | None = timedelta(seconds=30),
+    connect_timeout: timedelta = _CONNECT_TIMEOUT,
+) -> asyncpg.Connection[Any]:
+    """Open one connection for a purpose of its own, outside of any pool.
+
+    The URL must lead to the server itself and not to a pooler that gives its sessions away
+    between transactions. `command_timeout` bounds each statement, None leaves it unbounded.
+    Raises DatabaseUnavailable when the server cannot be reached within `connect_timeout`.
+    """
+    with translated():
+        try:
+            connection = await asyncpg.connect(
+                driver_url(url),
+                timeout=connect_timeout.total_seconds(),
+                command_timeout=command_timeout.total_seconds() if command_timeout else None,
+                server_settings=session_settings(application_name),
+            )
+        except TimeoutError as error:
+            raise DatabaseUnavailable("the database did not answer in time") from error
+        try:
+            await prepare_connection(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+    return connection

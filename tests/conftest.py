@@ -1,0 +1,61 @@
+"""Fixtures that all tests share: a PostgreSQL server for the session, a fresh database for each.
+
+`EWMS_TEST_DATABASE` (a URL that may create databases) has an outside server used instead of the
+embedded one, so that the same tests cover every version of PostgreSQL that we support.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from ewms_postgres.embedded import embedded_postgres
+
+
+@pytest.fixture(scope="session")
+def session_loop() -> Iterator[asyncio.Runner]:
+    """A loop beside those of the tests, for what outlives a test."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session")
+def postgres_server(session_loop: asyncio.Runner) -> Iterator[str]:
+    """URL of a server's maintenance database; the server lives as long as the session."""
+    outside = os.environ.get("EWMS_TEST_DATABASE")
+    if outside:
+        yield outside
+        return
+    with tempfile.TemporaryDirectory(prefix="ewms-test-") as folder:
+        use = embedded_postgres(Path(folder))
+        server = session_loop.run(use.__aenter__())
+        try:
+            yield server.url("postgres")
+        finally:
+            session_loop.run(use.__aexit__(None, None, None))
+
+
+@pytest.fixture
+def database_url(postgres_server: str, session_loop: asyncio.Runner) -> Iterator[str]:
+    """URL of an empty database that only this test uses; dropped at its end, used or not."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+
+    async def administer(sql: str) -> None:
+        connection = await asyncpg.connect(postgres_server)
+        try:
+            await connection.execute(sql)
+        finally:
+            await connection.close()
+
+    session_loop.run(administer(f"CREATE DATABASE {name} TEMPLATE template0"))
+    try:
+        yield urlunsplit(urlsplit(postgres_server)._replace(path=f"/{name}"))
+    finally:
+        session_loop.run(administer(f"DROP DATABASE {name} WITH (FORCE)"))
