@@ -1,0 +1,1 @@
+"""The Workflow Management Service: takes workflows, coordinates MQS and TMS, serves status."""

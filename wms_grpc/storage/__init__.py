@@ -1,0 +1,1 @@
+"""What the WMS keeps in PostgreSQL: the only place with its SQL."""

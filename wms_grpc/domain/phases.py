@@ -1,0 +1,146 @@
+"""The phase machine of a taskforce, as pure functions.
+
+`advance` decides whether a change of phase is allowed, logs the attempt either way, and sets what
+follows from the new phase (what its agent is to be told, what it waits for, how many of its workers
+are idle). Everything else about a taskforce is changed by the functions below it. Only
+`storage.taskforces.save` writes what they return.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from wms_grpc.domain.model import Assignment, Cause, CompoundStatuses, Phase, PhaseChange, Taskforce
+
+__all__ = [
+    "MAX_REFUSALS",
+    "NEVER_SUBMITTED",
+    "advance",
+    "count_idle",
+    "is_allowed",
+    "refuse_submission",
+    "retry_after_failure",
+    "stop",
+]
+
+MAX_REFUSALS: Final = 3
+NEVER_SUBMITTED: Final = "never submitted"
+_LOG_LENGTH: Final = 200
+_FIRST_RETRY: Final = timedelta(seconds=1)
+_LONGEST_RETRY: Final = timedelta(minutes=2)
+
+_BEFORE_STOP = frozenset(
+    {Phase.PRE_MQ_ACTIVATION, Phase.PRE_LAUNCH, Phase.PENDING_STARTER, Phase.CONDOR_SUBMIT}
+)
+
+# Target phase -> the phases that it may be entered from (EWMS v1's table, with FAILED).
+_ALLOWED_FROM: Final[dict[Phase, frozenset[Phase]]] = {
+    Phase.PRE_MQ_ACTIVATION: frozenset(),
+    Phase.PRE_LAUNCH: frozenset({Phase.PRE_MQ_ACTIVATION}),
+    Phase.PENDING_STARTER: frozenset({Phase.PRE_LAUNCH}),
+    Phase.CONDOR_SUBMIT: frozenset({Phase.PENDING_STARTER}),
+    Phase.PENDING_STOPPER: _BEFORE_STOP,
+    Phase.CONDOR_RM: _BEFORE_STOP | {Phase.PENDING_STOPPER},
+    Phase.CONDOR_COMPLETE: _BEFORE_STOP | {Phase.PENDING_STOPPER, Phase.CONDOR_RM},
+    Phase.FAILED: frozenset({Phase.PENDING_STARTER}),
+}
+
+# HTCondor's job statuses whose workers neither wait for a slot nor will again by themselves.
+_NOT_IDLE = ("RUNNING", "HELD", "COMPLETED", "REMOVED", "SUSPENDED")
+
+
+def is_allowed(current: Phase, target: Phase) -> bool:
+    """Whether the machine has a step from `current` to `target`."""
+    return current in _ALLOWED_FROM[target]
+
+
+def advance(taskforce: Taskforce, target: Phase, cause: Cause, now: datetime) -> Taskforce:
+    """Return the taskforce in `target`, or where it was with the refused attempt in its log."""
+    if not is_allowed(taskforce.phase, target):
+        refusal = f"not from {taskforce.phase}"
+        context = f"{cause.context} ({refusal})" if cause.context else refusal
+        return _logged(taskforce, PhaseChange(target, now, False, replace(cause, context=context)))
+    entered = _logged(taskforce, PhaseChange(target, now, True, cause))
+    return _with_consequences(replace(entered, phase=target), now)
+
+
+def stop(taskforce: Taskforce, cause: Cause, now: datetime) -> Taskforce:
+    """Return the taskforce on its way to its end.
+
+    One that no agent was ever told of ends here. Any other is offered to its agent, even without
+    a cluster: a submission may be under way that nobody has reported yet.
+    """
+    stopping = advance(taskforce, Phase.PENDING_STOPPER, cause, now)
+    if stopping.phase is Phase.PENDING_STOPPER and stopping.attempt == 0:
+        return advance(stopping, Phase.CONDOR_COMPLETE, Cause(cause.source, NEVER_SUBMITTED), now)
+    return stopping
+
+
+def refuse_submission(taskforce: Taskforce, cause: Cause, now: datetime) -> Taskforce:
+    """Return the taskforce after its schedd refused it: FAILED at the third time."""
+    refused = replace(taskforce, n_refusals=taskforce.n_refusals + 1)
+    if refused.n_refusals >= MAX_REFUSALS:
+        return advance(refused, Phase.FAILED, cause, now)
+    return retry_after_failure(refused, Phase.CONDOR_SUBMIT, cause, now)
+
+
+def retry_after_failure(
+    taskforce: Taskforce, target: Phase, cause: Cause, now: datetime
+) -> Taskforce:
+    """Return the taskforce, to be offered to its agent again after a backoff.
+
+    `target` is the phase that the failed attempt would have led to; the log shows it.
+    """
+    wait = min(_FIRST_RETRY * 2 ** min(taskforce.n_failures, 10), _LONGEST_RETRY)
+    return replace(
+        _logged(taskforce, PhaseChange(target, now, False, cause)),
+        n_failures=taskforce.n_failures + 1,
+        assignment_due=now + wait,
+        assigned_session=None,
+        assigned_time=None,
+    )
+
+
+def count_idle(n_workers: int, statuses: CompoundStatuses) -> int:
+    """Return how many workers wait: what was asked for, less running, held and ended."""
+    busy = sum(
+        sum(pilots.values()) for status, pilots in statuses.items() if status.startswith(_NOT_IDLE)
+    )
+    return max(0, n_workers - busy)
+
+
+def _logged(taskforce: Taskforce, change: PhaseChange) -> Taskforce:
+    return replace(taskforce, phase_log=(*taskforce.phase_log, change)[-_LOG_LENGTH:])
+
+
+def _with_consequences(taskforce: Taskforce, now: datetime) -> Taskforce:
+    waiting = ""
+    assignment: Assignment | None = None
+    n_idle = 0
+    match taskforce.phase:
+        case Phase.PRE_MQ_ACTIVATION:
+            waiting = "the workflow's queues"
+        case Phase.PRE_LAUNCH:
+            waiting = f"its turn at {taskforce.cluster_location}"
+        case Phase.PENDING_STARTER:
+            waiting = f"the agent of schedd {taskforce.schedd}"
+            assignment = "start"
+            n_idle = taskforce.n_workers
+        case Phase.CONDOR_SUBMIT:
+            n_idle = count_idle(taskforce.n_workers, taskforce.compound_statuses)
+        case Phase.PENDING_STOPPER:
+            assignment = "stop"
+        case _:
+            pass
+    return replace(
+        taskforce,
+        waiting_reason=waiting,
+        assignment=assignment,
+        assignment_due=now if assignment else None,
+        assigned_session=None,
+        assigned_time=None,
+        n_failures=0,
+        n_idle=n_idle,
+    )

@@ -1,0 +1,351 @@
+"""Revisions: the only way in which a workflow, or anything that belongs to one, is changed.
+
+A revision is one transaction's changes to one workflow. `revising` locks the workflows' rows, in
+the order of their ids, hands out a `Revision` for each, and at the end writes in one statement the
+workflows, the feed, the outbox and the history. So a workflow's revisions are consecutive
+integers, and a change without its revision, or a revision without its change, cannot be.
+
+Whoever locks taskforces, task directives or queues as well does so after the workflows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from ewms.wms.v1 import taskforce_pb2, watch_pb2
+from ewms_postgres.database import Database, Transaction
+from ewms_postgres.statements import statement
+from wms_grpc.domain.ids import WorkflowId
+from wms_grpc.domain.model import (
+    Cause,
+    HistoryKind,
+    HistoryLine,
+    Queue,
+    TaskDirective,
+    Taskforce,
+    Workflow,
+)
+from wms_grpc.storage import messages
+from wms_grpc.storage.records import workflow_from
+
+__all__ = [
+    "CommittedPart",
+    "Revision",
+    "RevisionSet",
+    "WorkflowAttributes",
+    "encode_revision",
+    "filter_attributes",
+    "revising",
+]
+
+# A part of a revision is at most about this large, so that every message stays far below 16 MiB.
+PART_BYTES = 1 << 20
+
+WorkflowAttributes = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedPart:
+    """One part of a revision as the feed holds it.
+
+    `body` is an encoded `WorkflowRevision`. `after` holds what a filter may ask of the workflow;
+    `before` the same before this revision, None if it is the workflow's first.
+    """
+
+    workflow_id: WorkflowId
+    revision: int
+    part: int
+    is_last: bool
+    time: datetime
+    body: bytes
+    before: WorkflowAttributes | None
+    after: WorkflowAttributes
+
+
+_LOCK = statement("""
+    SELECT * FROM wms.workflow
+    WHERE workflow_id = ANY(:workflow_ids::text[])
+    ORDER BY workflow_id
+    FOR UPDATE
+""")
+
+_WRITE = statement("""
+    WITH workflows AS (
+      UPDATE wms.workflow w SET
+        name = c.name, labels = c.labels, priority = c.priority, state = c.state,
+        state_reason = c.state_reason, pending_reason = c.pending_reason,
+        retry_time = c.retry_time, active_time = c.active_time, end_time = c.end_time,
+        settled_time = c.settled_time, revision = c.revision,
+        attention = ARRAY(SELECT jsonb_array_elements_text(c.attention)),
+        n_taskforces = c.n_taskforces, n_unended = c.n_unended, hold_running = c.hold_running,
+        activation_due = c.activation_due, claim_until = c.claim_until,
+        release_due = c.release_due
+      FROM unnest(
+        :w_id::text[], :w_name::text[], :w_labels::jsonb[], :w_priority::int[],
+        :w_state::text[], :w_state_reason::text[], :w_pending_reason::text[],
+        :w_retry_time::timestamptz[], :w_active_time::timestamptz[], :w_end_time::timestamptz[],
+        :w_settled_time::timestamptz[], :w_revision::bigint[], :w_attention::jsonb[],
+        :w_n_taskforces::int[], :w_n_unended::int[], :w_hold_running::bool[],
+        :w_activation_due::timestamptz[], :w_claim_until::timestamptz[],
+        :w_release_due::timestamptz[]
+      ) AS c (id, name, labels, priority, state, state_reason, pending_reason, retry_time,
+              active_time, end_time, settled_time, revision, attention, n_taskforces, n_unended,
+              hold_running, activation_due, claim_until, release_due)
+      WHERE w.workflow_id = c.id
+    ), feed AS (
+      INSERT INTO wms.feed (workflow_id, revision, part, is_last, time, body, before, after)
+      SELECT * FROM unnest(
+        :f_workflow::text[], :f_revision::bigint[], :f_part::int[], :f_is_last::bool[],
+        :f_time::timestamptz[], :f_body::bytea[], :f_before::jsonb[], :f_after::jsonb[])
+    ), outbox AS (
+      INSERT INTO wms.outbox (workflow_id, revision)
+      SELECT * FROM unnest(:w_id::text[], :w_revision::bigint[])
+    )
+    INSERT INTO wms.history (workflow_id, revision, time, kind, subject, what, source, reason,
+                             was_successful, source_event_time)
+    SELECT * FROM unnest(
+      :h_workflow::text[], :h_revision::bigint[], :h_time::timestamptz[], :h_kind::text[],
+      :h_subject::text[], :h_what::text[], :h_source::text[], :h_reason::text[],
+      :h_was_successful::bool[], :h_source_event_time::timestamptz[])
+""")
+
+
+class Revision:
+    """One workflow, locked, and what is being changed of it.
+
+    `workflow` is the workflow as it is to be; assign to it to change it. What belongs to it is
+    changed by the functions of its own storage module, which tell the revision.
+    """
+
+    def __init__(self, workflow: Workflow, now: datetime) -> None:
+        self.before = workflow
+        self.workflow = workflow
+        self.now = now
+        self.changes: list[watch_pb2.Change] = []
+        self.history: list[HistoryLine] = []
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything was changed."""
+        return bool(self.changes or self.history) or self.workflow != self.before
+
+    def record(
+        self,
+        kind: HistoryKind,
+        subject: str,
+        what: str,
+        cause: Cause,
+        *,
+        was_successful: bool = True,
+    ) -> None:
+        """Add a line to the workflow's history."""
+        self.history.append(HistoryLine(kind, subject, what, cause, was_successful))
+
+    def directive_changed(self, directive: TaskDirective) -> None:
+        """Say what a task directive is now."""
+        self.changes.append(
+            watch_pb2.Change(task_directive=messages.task_directive_message(directive))
+        )
+
+    def taskforce_changed(self, taskforce: Taskforce, before: Taskforce | None) -> None:
+        """Say what a taskforce is now, and what it was."""
+        self.changes.append(
+            watch_pb2.Change(
+                taskforce=messages.taskforce_message(taskforce),
+                previous_phase=messages.PHASE[before.phase] if before else None,
+            )
+        )
+
+    def statuses_changed(self, status: taskforce_pb2.TaskforceStatus) -> None:
+        """Say what a taskforce's statuses are now."""
+        self.changes.append(watch_pb2.Change(taskforce_status=status))
+
+    def queue_changed(self, queue: Queue) -> None:
+        """Say what a queue is now."""
+        self.changes.append(watch_pb2.Change(queue=messages.queue_message(queue)))
+
+    def parts(self) -> list[CommittedPart]:
+        """Number the revision and encode it."""
+        self.workflow = replace(self.workflow, revision=self.before.revision + 1)
+        changes = self.changes
+        if replace(self.workflow, revision=self.before.revision) != self.before:
+            workflow = watch_pb2.Change(workflow=messages.workflow_message(self.workflow))
+            changes = [workflow, *changes]
+        return encode_revision(self.workflow, changes, self.now, before=self.before)
+
+
+class RevisionSet:
+    """The revisions of one transaction, by workflow."""
+
+    def __init__(self, tx: Transaction, revisions: dict[WorkflowId, Revision]) -> None:
+        self.tx = tx
+        self._revisions = revisions
+
+    def get(self, workflow_id: WorkflowId) -> Revision | None:
+        """Return the workflow's revision, None if there is no such workflow."""
+        return self._revisions.get(workflow_id)
+
+    def __getitem__(self, workflow_id: WorkflowId) -> Revision:
+        return self._revisions[workflow_id]
+
+    def all(self) -> Iterable[Revision]:
+        """Return every revision, in the order of the workflows' ids."""
+        return self._revisions.values()
+
+
+@asynccontextmanager
+async def revising(
+    db: Database,
+    workflow_ids: Iterable[WorkflowId],
+    on_commit: Callable[[Sequence[CommittedPart]], None],
+) -> AsyncIterator[RevisionSet]:
+    """Change workflows in one transaction, one revision each.
+
+    Parameters
+    ----------
+    db
+        The database.
+    workflow_ids
+        The workflows to lock. One that does not exist is left out.
+    on_commit
+        Is given what was committed, at once after the commit: it wakes who watches.
+
+    Nothing is written for a workflow that was not changed. If the block raises, nothing is.
+    """
+    ids = sorted(set(workflow_ids))
+    async with db.transaction() as tx:
+        rows = await tx.fetch(_LOCK, workflow_ids=ids)
+        now = datetime.now(UTC)
+        revisions = {
+            WorkflowId(row["workflow_id"]): Revision(workflow_from(row), now) for row in rows
+        }
+        yield RevisionSet(tx, revisions)
+        needed = [revision for revision in revisions.values() if revision.is_needed]
+        if needed:
+            parts = await _write(tx, needed)
+            tx.after_commit(lambda: on_commit(parts))
+
+
+async def _write(tx: Transaction, revisions: Sequence[Revision]) -> list[CommittedPart]:
+    parts: list[CommittedPart] = []
+    for number, revision in enumerate(revisions):
+        parts += revision.parts()
+        if number % 16 == 15:
+            # Encoding many large revisions must not keep every other call waiting.
+            await asyncio.sleep(0)
+    workflows = [revision.workflow for revision in revisions]
+    lines = [(revision, line) for revision in revisions for line in revision.history]
+    await tx.execute(
+        _WRITE,
+        w_id=[w.workflow_id for w in workflows],
+        w_name=[w.name for w in workflows],
+        w_labels=[w.labels for w in workflows],
+        w_priority=[w.priority for w in workflows],
+        w_state=[w.state for w in workflows],
+        w_state_reason=[w.state_reason for w in workflows],
+        w_pending_reason=[w.pending_reason for w in workflows],
+        w_retry_time=[w.retry_time for w in workflows],
+        w_active_time=[w.active_time for w in workflows],
+        w_end_time=[w.end_time for w in workflows],
+        w_settled_time=[w.settled_time for w in workflows],
+        w_revision=[w.revision for w in workflows],
+        w_attention=[w.attention for w in workflows],
+        w_n_taskforces=[w.n_taskforces for w in workflows],
+        w_n_unended=[w.n_unended for w in workflows],
+        w_hold_running=[w.hold_running for w in workflows],
+        w_activation_due=[w.activation_due for w in workflows],
+        w_claim_until=[w.claim_until for w in workflows],
+        w_release_due=[w.release_due for w in workflows],
+        **feed_arguments(parts),
+        **history_arguments(lines),
+    )
+    return parts
+
+
+def feed_arguments(parts: Sequence[CommittedPart]) -> dict[str, object]:
+    """Return the columns of the feed as arrays."""
+    return {
+        "f_workflow": [p.workflow_id for p in parts],
+        "f_revision": [p.revision for p in parts],
+        "f_part": [p.part for p in parts],
+        "f_is_last": [p.is_last for p in parts],
+        "f_time": [p.time for p in parts],
+        "f_body": [p.body for p in parts],
+        "f_before": [p.before for p in parts],
+        "f_after": [p.after for p in parts],
+    }
+
+
+def history_arguments(lines: Sequence[tuple[Revision, HistoryLine]]) -> dict[str, object]:
+    """Return the columns of the history as arrays."""
+    return {
+        "h_workflow": [r.workflow.workflow_id for r, _ in lines],
+        "h_revision": [r.workflow.revision for r, _ in lines],
+        "h_time": [r.now for r, _ in lines],
+        "h_kind": [line.kind for _, line in lines],
+        "h_subject": [line.subject for _, line in lines],
+        "h_what": [line.what for _, line in lines],
+        "h_source": [line.cause.source for _, line in lines],
+        "h_reason": [line.cause.context for _, line in lines],
+        "h_was_successful": [line.was_successful for _, line in lines],
+        "h_source_event_time": [line.cause.source_event_time for _, line in lines],
+    }
+
+
+def encode_revision(
+    workflow: Workflow,
+    changes: Sequence[watch_pb2.Change],
+    now: datetime,
+    *,
+    before: Workflow | None,
+) -> list[CommittedPart]:
+    """Encode a revision once for all who watch, in as many parts as it needs."""
+    bodies: list[list[watch_pb2.Change]] = [[]]
+    size = 0
+    for change in changes:
+        grown = size + change.ByteSize()
+        if grown > PART_BYTES and bodies[-1]:
+            bodies.append([])
+            grown -= size
+        bodies[-1].append(change)
+        size = grown
+    after = filter_attributes(workflow)
+    earlier = filter_attributes(before) if before else None
+    moment = messages.timestamp(now)
+    return [
+        CommittedPart(
+            workflow_id=workflow.workflow_id,
+            revision=workflow.revision,
+            part=part,
+            is_last=part == len(bodies) - 1,
+            time=now,
+            body=watch_pb2.WorkflowRevision(
+                workflow_id=workflow.workflow_id,
+                revision=workflow.revision,
+                time=moment,
+                changes=body,
+                is_last=part == len(bodies) - 1,
+            ).SerializeToString(),
+            before=earlier,
+            after=after,
+        )
+        for part, body in enumerate(bodies)
+    ]
+
+
+def filter_attributes(workflow: Workflow) -> WorkflowAttributes:
+    """Return what a filter over workflows may ask for."""
+    return {
+        "workflow_id": workflow.workflow_id,
+        "owner": workflow.owner,
+        "name": workflow.name,
+        "labels": dict(workflow.labels),
+        "state": str(workflow.state),
+        "priority": workflow.priority,
+        "create_time": workflow.create_time.isoformat(),
+        "end_time": workflow.end_time.isoformat() if workflow.end_time else None,
+    }
