@@ -7,17 +7,29 @@ keepalive, so that the locks and rows of a dead machine come free in half a minu
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import asyncpg
 import orjson
 
-from ewms_postgres.errors import DatabaseUnavailable, translated
+from ewms_postgres.errors import DRIVER_ERRORS, DatabaseUnavailable, translated
 
-__all__ = ["connect", "driver_url", "prepare_connection", "session_settings"]
+__all__ = [
+    "connect",
+    "driver_url",
+    "held_connection",
+    "prepare_connection",
+    "session_settings",
+    "watch_connection",
+]
 
 _CONNECT_TIMEOUT = timedelta(seconds=5)
+_CLOSE_TIMEOUT = timedelta(seconds=2)
+_PROBE_TIMEOUT = timedelta(seconds=5)
 _JSONB_VERSION = b"\x01"
 _IDLE_IN_TRANSACTION = timedelta(seconds=30)
 
@@ -98,3 +110,38 @@ async def connect(
             connection.terminate()
             raise
     return connection
+
+
+@asynccontextmanager
+async def held_connection(
+    url: str, *, application_name: str, command_timeout: timedelta | None = timedelta(seconds=30)
+) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """Hold one connection, opened as by `connect`, for the length of the block."""
+    connection = await connect(
+        url, application_name=application_name, command_timeout=command_timeout
+    )
+    try:
+        yield connection
+    finally:
+        try:
+            await connection.close(timeout=_CLOSE_TIMEOUT.total_seconds())
+        except DRIVER_ERRORS:
+            connection.terminate()
+
+
+async def watch_connection(connection: asyncpg.Connection[Any], *, every: timedelta) -> NoReturn:
+    """Wait for as long as the connection lives, then raise a DatabaseError.
+
+    Its end is noticed at once when the server tells, and within `every` and 5 seconds more when
+    the server is silent. The connection must be idle otherwise.
+    """
+    lost = asyncio.Event()
+    connection.add_termination_listener(lambda _connection: lost.set())
+    while not connection.is_closed():
+        try:
+            async with asyncio.timeout(every.total_seconds()):
+                await lost.wait()
+        except TimeoutError:
+            with translated(connection):
+                await connection.execute("SELECT 1", timeout=_PROBE_TIMEOUT.total_seconds())
+    raise DatabaseUnavailable("the connection to the database was lost")
