@@ -156,7 +156,7 @@ class Revision:
         self.changes.append(
             watch_pb2.Change(
                 taskforce=messages.taskforce_message(taskforce),
-                previous_phase=messages.PHASE[before.phase] if before else None,
+                previous_phase=messages.PHASE[before.phase if before else "UNSPECIFIED"],
             )
         )
 
