@@ -109,7 +109,7 @@ def _length(field: FieldDescriptor, rules: rules_pb2.FieldRules) -> Explain:
 def _pattern(rules: rules_pb2.FieldRules) -> Explain:
     # As in RE2, \d, \s and \w mean ASCII.
     matches = re.compile(rules.pattern, re.ASCII).fullmatch
-    words = f"must be {rules.pattern_meaning or f'matched by {rules.pattern}'}"
+    words = rules.pattern_meaning or f"must match {rules.pattern}"
 
     def explain(value: Any) -> str | None:
         return None if matches(value) else words

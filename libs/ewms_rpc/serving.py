@@ -1,0 +1,245 @@
+"""A gRPC server of ours: any services, with health, reflection, typed errors and draining.
+
+Guarantees that it listens on loopback alone unless told otherwise, and that it is gone within ten
+seconds of being told to stop: health says so first, new calls are refused with a time to try
+again, calls in flight end, streams are told to end. Leaves no task behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import grpc
+import structlog
+
+from ewms_rpc.addresses import NotLoopback, is_loopback
+from ewms_rpc.handlers import Handlers, shutting_down
+from ewms_rpc.health import HealthServicer, health_service
+from ewms_rpc.identity import Authenticator, LoopbackUser
+from ewms_rpc.methods import ErrorTable, Service, methods_of
+from ewms_rpc.reflection import reflection_services
+from ewms_rpc.traffic import Traffic
+
+__all__ = ["CannotListen", "RpcServer", "ServerSettings", "ServerTls", "Service"]
+
+_log = structlog.get_logger(__name__)
+
+# For what is written already: gRPC sends the last statuses within it.
+_FLUSH_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class ServerTls:
+    """PEM files: the server's certificate chain and key, and the CA of its clients, if any."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """The files as gRPC wants them. Raises `OSError` when one cannot be read."""
+        client_ca = self.client_ca.read_bytes() if self.client_ca else None
+        return grpc.ssl_server_credentials(
+            [(self.key.read_bytes(), self.certificate.read_bytes())],
+            root_certificates=client_ca,
+            require_client_auth=client_ca is not None,
+        )
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How a server listens and lets go.
+
+    Parameters
+    ----------
+    listen
+        `host:port`; port 0 takes a free one.
+    insecure
+        Plain text to other machines is wanted. Without it only loopback is served unencrypted.
+    tls
+        The certificate; None for plain text.
+    max_message_bytes
+        Greatest message, in and out.
+    drain_grace
+        Seconds that calls in flight have once the server is told to stop.
+    write_timeout
+        Seconds for which a subscriber may take nothing while something waits for it.
+    """
+
+    listen: str = "127.0.0.1:0"
+    insecure: bool = False
+    tls: ServerTls | None = None
+    max_message_bytes: int = 16 * 1024 * 1024
+    drain_grace: float = 8.0
+    write_timeout: float = 60.0
+
+
+class CannotListen(OSError):
+    """The address is taken, or not this machine's."""
+
+
+class RpcServer:
+    """A server, up for as long as its `async with` block.
+
+    Parameters
+    ----------
+    settings
+        How to listen and let go.
+    services
+        What to serve; health and reflection come by themselves.
+    error_table
+        What the services' own exceptions mean on the wire.
+    authenticator
+        Who may call, for services that do not bring their own.
+
+    Raises
+    ------
+    NotLoopback, CannotListen, ServicerIncomplete
+        On entering the block.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        services: Sequence[Service],
+        *,
+        error_table: ErrorTable = lambda _: None,
+        authenticator: Authenticator | None = None,
+    ) -> None:
+        self._settings = settings
+        self._services = services
+        self._error_table = error_table
+        self._authenticator = authenticator or LoopbackUser()
+        self._names = tuple(service.descriptor.full_name for service in services)
+        self._health = HealthServicer(self._names)
+        self._address = ""
+        self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the server listens, `host:port`."""
+        return self._address
+
+    async def __aenter__(self) -> RpcServer:
+        settings = self._settings
+        _require_loopback(settings)
+        served = [*self._services, health_service(self._health), *reflection_services(self._names)]
+        methods = [
+            method
+            for service in served
+            for method in methods_of(
+                service,
+                self._authenticator_of(service),
+                self._error_table,
+                settings.max_message_bytes,
+            )
+        ]
+        self._traffic = Traffic(settings.write_timeout)
+        self._server = grpc.aio.server(
+            handlers=[Handlers(methods, self._traffic)], options=_options(settings)
+        )
+        self._address = _listen(self._server, settings)
+        await self._server.start()
+        _log.info("serving", address=self._address, services=self._names)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.drain()
+
+    def set_serving(self, service: str, is_serving: bool) -> None:
+        """What health says of a service (full name), until the server drains.
+
+        Raises `KeyError` when the server has no such service.
+        """
+        self._health.set_serving(service, is_serving)
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Serves until `stop` is set, then drains.
+
+        Raises what gRPC's own loop died of, should it die.
+        """
+        stopped = asyncio.ensure_future(stop.wait())
+        terminated = asyncio.ensure_future(self._server.wait_for_termination())
+        try:
+            await asyncio.wait((stopped, terminated), return_when=asyncio.FIRST_COMPLETED)
+            await self.drain()
+            await terminated
+        finally:
+            stopped.cancel()
+            terminated.cancel()
+
+    async def drain(self) -> None:
+        """Stops serving as the module says; who calls it a second time waits for the first."""
+        if self._drained is not None:
+            await asyncio.shield(self._drained)
+            return
+        self._drained = asyncio.get_running_loop().create_future()
+        try:
+            await self._let_go()
+        finally:
+            self._drained.set_result(None)
+
+    async def _let_go(self) -> None:
+        _log.info("draining", address=self._address)
+        self._health.close()
+        self._traffic.refuse()
+        self._traffic.end_streams(shutting_down())
+        try:
+            async with asyncio.timeout(self._settings.drain_grace):
+                await self._traffic.idle()
+        except TimeoutError:
+            _log.warning("calls cut off", address=self._address, calls=self._traffic.in_flight)
+        finally:
+            self._traffic.close()
+            await self._server.stop(_FLUSH_SECONDS)
+        _log.info("stopped", address=self._address)
+
+    def _authenticator_of(self, service: Service) -> Authenticator:
+        is_ours = service in self._services
+        return self._authenticator if is_ours else LoopbackUser()
+
+
+def _require_loopback(settings: ServerSettings) -> None:
+    if settings.tls is None and not settings.insecure and not is_loopback(settings.listen):
+        raise NotLoopback(
+            f"{settings.listen} can be reached from other machines, and would be served in plain"
+            " text: listen on 127.0.0.1, give a certificate and a key (tls), or say that the"
+            " network is trusted (insecure)"
+        )
+
+
+def _listen(server: grpc.aio.Server, settings: ServerSettings) -> str:
+    try:
+        if settings.tls is None:
+            port = server.add_insecure_port(settings.listen)
+        else:
+            port = server.add_secure_port(settings.listen, settings.tls.credentials())
+    except RuntimeError as error:
+        raise CannotListen(f"cannot listen on {settings.listen}: {error}") from error
+    if settings.listen.startswith("unix"):
+        return settings.listen
+    return f"{settings.listen.rpartition(':')[0]}:{port}"
+
+
+def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Two servers on one port would share its connections by chance.
+        ("grpc.so_reuseport", 0),
+        # A client may ping a quiet stream, and a connection without one, every few seconds.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        # We ping too, so that a subscriber whose machine is gone does not stay for ever.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]
