@@ -12,10 +12,10 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, cast
 
-from ewms.rules.v1 import rules_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
 
+from ewms.rules.v1 import rules_pb2
 from ewms_rpc.details import FieldViolation
 from ewms_rpc.value_rules import Explain, value_rules
 

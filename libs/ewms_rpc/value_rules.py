@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable
 from typing import Any, cast
 
-from ewms.rules.v1 import rules_pb2
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+
+from ewms.rules.v1 import rules_pb2
 
 __all__ = ["Explain", "UnsuitableRule", "value_rules"]
 

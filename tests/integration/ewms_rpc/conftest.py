@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
+from probe import SERVICE, Probe, ProbeClient, Served
+
 from ewms_rpc.channel import open_channel
 from ewms_rpc.serving import RpcServer, ServerSettings, Service
-from probe import SERVICE, Probe, ProbeClient, Served
 
 Serve = Callable[..., AbstractAsyncContextManager[Served]]
 

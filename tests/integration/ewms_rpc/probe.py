@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from compiled_protos import compile_proto
-from ewms_rpc.serving import RpcServer
 from google.protobuf.message_factory import GetMessageClass
+
+from ewms_rpc.errors import RpcError, from_rpc_error
+from ewms_rpc.serving import RpcServer
 
 FILE = compile_proto(Path(__file__).with_name("probe.proto"))
 Question: Any = GetMessageClass(FILE.message_types_by_name["Question"])
@@ -90,3 +93,16 @@ class Served:
     server: RpcServer
     probe: Probe
     client: Any
+
+
+async def error_of(call: Awaitable[Any]) -> RpcError:
+    """The typed error with which the call fails."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    return from_rpc_error(raised.value)
+
+
+async def read_all(call: Any, into: list[Any]) -> None:
+    """Reads a stream to its end."""
+    async for answer in call:
+        into.append(answer)
