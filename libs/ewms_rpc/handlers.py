@@ -178,9 +178,10 @@ def _admit(traffic: Traffic) -> None:
 
 def _error_of(method: Method, exception: BaseException) -> RpcError:
     """The error to answer with; raises again what ends the call without an answer of ours."""
-    if isinstance(exception, grpc.aio.BaseError):
-        # The call is over: the client went away while gRPC sent or read, or the servicer used
-        # gRPC's own abort.
+    if isinstance(exception, grpc.aio.InternalError):
+        raise _client_gone() from None
+    if isinstance(exception, grpc.aio.AbortError):
+        # The servicer used gRPC's own abort; the client has its answer.
         raise exception
     if isinstance(exception, asyncio.CancelledError):
         task = asyncio.current_task()
@@ -198,4 +199,16 @@ async def _abort(rpc: Any, error: RpcError) -> None:
         # gRPC's own retries know this key alone.
         milliseconds = int(error.retry_after.total_seconds() * 1000)
         trailers += (("grpc-retry-pushback-ms", str(milliseconds)),)
-    await rpc.abort(error.code, status.message, trailers)
+    try:
+        await rpc.abort(error.code, status.message, trailers)
+    except grpc.aio.InternalError:
+        raise _client_gone() from None
+
+
+def _client_gone() -> asyncio.CancelledError:
+    """For a client that went away while gRPC read or wrote, which is no error of anybody's.
+
+    gRPC takes it for the cancellation that it had not come round to; its own exception it would
+    log with a trace.
+    """
+    return asyncio.CancelledError("the client is gone")

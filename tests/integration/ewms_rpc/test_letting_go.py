@@ -9,8 +9,9 @@ from datetime import timedelta
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
-from probe import Answer, Probe, Question, error_of, read_all
+from probe import Answer, Probe, ProbeClient, Question, error_of, read_all
 
+from ewms_rpc.channel import open_channel
 from ewms_rpc.errors import ResourceExhausted, Unavailable
 
 
@@ -180,3 +181,24 @@ async def test_subscribers_who_take_nothing_do_not_hold_up_the_draining(serve):
         call.cancel()
 
     assert took < 4
+
+
+@pytest.mark.parametrize("goes_away", ["cancels the call", "cuts the connection"])
+async def test_a_subscriber_who_goes_away_while_something_waits_for_it_is_no_error(
+    serve, caplog, goes_away
+):
+    async def pour(request, context):
+        while True:
+            yield Answer(padding=bytes(100_000))
+
+    async with serve(Probe(count=pour)) as served:
+        channel = open_channel(served.server.address)
+        call = ProbeClient(channel).count(Question())
+        await call.read()
+        if goes_away == "cancels the call":
+            call.cancel()
+        await channel.close()
+        await asyncio.wait_for(served.probe.released.wait(), 20)
+        await served.server.drain()
+
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
