@@ -16,6 +16,7 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,13 +128,17 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop the server if it runs; raises EmbeddedPostgresError if it does not stop."""
-        if self._read_postmaster() is None:
+        running = self._read_postmaster()
+        if running is None:
             return
         done = self._run(
             "pg_ctl", "stop", "-D", str(self.pgdata), "-m", "fast", "-t", _STOP_SECONDS
         )
         if done.returncode and self._read_postmaster() is not None:
             raise EmbeddedPostgresError(f"PostgreSQL does not stop. {self._end_of_log()}")
+        if running.socket_dir != self.pgdata:
+            with suppress(OSError):
+                running.socket_dir.rmdir()
 
     def _check_version(self) -> None:
         found = (self.pgdata / "PG_VERSION").read_text().strip()
@@ -224,10 +229,16 @@ class Cluster:
         if not lines or not lines[0].strip().isdigit():
             return None
         pid = int(lines[0])
-        if not _is_postgres(pid):
-            # The server would take whoever has its old number now (after a reboot) for itself.
-            file.unlink(missing_ok=True)
+        if not psutil.pid_exists(pid):
+            # The server looks itself whether something of its predecessor is left.
             return None
+        if not _is_server_process(pid, self.pgdata):
+            # Its number belongs to somebody else now, whom the server would take for itself and
+            # refuse to start; but not while a worker of the dead one still has the data open.
+            if not any(_is_server_process(other, self.pgdata) for other in psutil.pids()):
+                file.unlink(missing_ok=True)
+                return None
+            return _Postmaster(pid, self.pgdata, ready=False)
         socket_dir = Path(lines[4].strip()) if len(lines) > 4 else self.pgdata
         return _Postmaster(pid, socket_dir, len(lines) > 7 and lines[7].strip() == "ready")
 
@@ -265,10 +276,12 @@ def _find_installation() -> Path:
     return Path(spec.origin).resolve().parent / "pginstall"
 
 
-def _is_postgres(pid: int) -> bool:
+def _is_server_process(pid: int, pgdata: Path) -> bool:
+    """Say whether it is a living process of the server of `pgdata`."""
     try:
-        return psutil.Process(pid).name().startswith("postgres")
-    except psutil.NoSuchProcess:
+        process = psutil.Process(pid)
+        return process.name().startswith("postgres") and process.cwd() == str(pgdata)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
 
 

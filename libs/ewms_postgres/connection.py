@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import asyncpg
 import orjson
 
-from ewms_postgres.errors import DRIVER_ERRORS, DatabaseUnavailable, translated
+from ewms_postgres.errors import DRIVER_ERRORS, DatabaseError, DatabaseUnavailable, translated
 
 __all__ = [
     "connect",
@@ -122,6 +122,10 @@ async def held_connection(
     )
     try:
         yield connection
+    except DatabaseError:
+        # Taking leave of a server that does not answer takes as long as we let it.
+        connection.terminate()
+        raise
     finally:
         try:
             await connection.close(timeout=_CLOSE_TIMEOUT.total_seconds())

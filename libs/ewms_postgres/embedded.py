@@ -135,7 +135,7 @@ def _start_lock(cluster: Cluster) -> Iterator[None]:
     try:
         with exclusive_lock(cluster.data_dir / "postgres.start.lock", timeout=_LOCK_SECONDS):
             yield
-    except LockTimeout as error:
+    except (LockTimeout, PermissionError) as error:
         raise EmbeddedPostgresError(str(error)) from error
 
 

@@ -8,7 +8,6 @@ saves work and does not protect data; what must not happen twice is guarded by r
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -16,9 +15,10 @@ from typing import Any
 import asyncpg
 import structlog
 
+from ewms_postgres.advisory_lock import hold_advisory_lock
 from ewms_postgres.backoff import Backoff
 from ewms_postgres.connection import held_connection, watch_connection
-from ewms_postgres.errors import DatabaseError, LockNotAvailable, translated
+from ewms_postgres.errors import DatabaseError
 
 __all__ = ["run_elected"]
 
@@ -50,7 +50,7 @@ async def run_elected(
     while True:
         try:
             async with held_connection(db_url, application_name=application_name) as connection:
-                await _win(connection, _key(name))
+                await hold_advisory_lock(connection, f"leader of {name}")
                 backoff.reset()
                 _log.info("elected", name=name)
                 await _lead(connection, body)
@@ -58,25 +58,6 @@ async def run_elected(
         except DatabaseError as error:
             _log.warning("leadership lost or out of reach", name=name, reason=str(error))
         await backoff.wait()
-
-
-def _key(name: str) -> int:
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
-
-
-async def _win(connection: asyncpg.Connection[Any], key: int) -> None:
-    # In slices: a statement that waits for days would hold its snapshot, and with it vacuum, for
-    # as long, and would not notice a dead server.
-    with translated(connection):
-        await connection.execute("SET lock_timeout = '15s'")
-    while True:
-        try:
-            with translated(connection):
-                await connection.execute("SELECT pg_advisory_lock($1)", key)
-            return
-        except LockNotAvailable:
-            continue
 
 
 async def _lead(connection: asyncpg.Connection[Any], body: Callable[[], Awaitable[None]]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import enum
-import hashlib
 import re
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Any
 import asyncpg
 import structlog
 
+from ewms_postgres.advisory_lock import hold_advisory_lock
 from ewms_postgres.connection import connect, held_connection
 from ewms_postgres.errors import DatabaseTooNew, DatabaseUnavailable, translated
 
@@ -96,8 +96,7 @@ async def upgrade(url: str, *, script_location: Path | Traversable, schema: str)
             state = await _settled_state(connection, scripts, schema)
             if state is SchemaState.CURRENT:
                 return state
-            with translated(connection):
-                await connection.execute("SELECT pg_advisory_lock($1)", _lock_key(schema))
+            await hold_advisory_lock(connection, f"migrations of {schema}")
             # Whoever held the lock has done it for us, perhaps.
             state = await _settled_state(connection, scripts, schema)
             if state is not SchemaState.CURRENT:
@@ -129,11 +128,6 @@ async def _revision(connection: asyncpg.Connection[Any], schema: str) -> str | N
         except asyncpg.UndefinedTableError:
             return None
     return found
-
-
-def _lock_key(schema: str) -> int:
-    digest = hashlib.blake2b(f"migrations of {schema}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
 
 
 def _read_scripts(folder: Path) -> _Scripts:

@@ -4,8 +4,10 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+
 from ewms_postgres.database import Database, Transaction, open_database
 from ewms_postgres.errors import (
     ConstraintViolation,
@@ -230,7 +232,7 @@ async def test_a_server_that_stays_away_is_reported_in_time() -> None:
 
 
 async def test_a_database_that_does_not_exist_is_not_waited_for(postgres_server: str) -> None:
-    missing = postgres_server.replace("/postgres?", "/missing?")
+    missing = urlunsplit(urlsplit(postgres_server)._replace(path="/missing"))
     with pytest.raises(DatabaseError) as refused:
         async with open_database(missing, application_name="test"):
             pass

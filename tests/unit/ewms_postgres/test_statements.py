@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from ewms_postgres.statements import statement
 from sqlalchemy import Column, Integer, MetaData, Table, Text, bindparam, insert, select, text
+
+from ewms_postgres.statements import statement
 
 queues = Table("queues", MetaData(), Column("id", Text), Column("depth", Integer))
 
