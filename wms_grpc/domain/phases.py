@@ -18,6 +18,7 @@ __all__ = [
     "MAX_REFUSALS",
     "NEVER_SUBMITTED",
     "advance",
+    "count_busy",
     "count_idle",
     "is_allowed",
     "refuse_submission",
@@ -47,7 +48,7 @@ _ALLOWED_FROM: Final[dict[Phase, frozenset[Phase]]] = {
     Phase.FAILED: frozenset({Phase.PENDING_STARTER}),
 }
 
-# HTCondor's job statuses whose workers neither wait for a slot nor will again by themselves.
+# HTCondor's job statuses of workers that do not wait for a slot.
 _NOT_IDLE = ("RUNNING", "HELD", "COMPLETED", "REMOVED", "SUSPENDED")
 
 
@@ -105,10 +106,14 @@ def retry_after_failure(
 
 def count_idle(n_workers: int, statuses: CompoundStatuses) -> int:
     """Return how many workers wait: what was asked for, less running, held and ended."""
-    busy = sum(
+    return max(0, n_workers - count_busy(statuses))
+
+
+def count_busy(statuses: CompoundStatuses) -> int:
+    """Return how many workers neither wait for a slot nor will again by themselves."""
+    return sum(
         sum(pilots.values()) for status, pilots in statuses.items() if status.startswith(_NOT_IDLE)
     )
-    return max(0, n_workers - busy)
 
 
 def _logged(taskforce: Taskforce, change: PhaseChange) -> Taskforce:

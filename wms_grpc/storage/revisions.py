@@ -151,14 +151,37 @@ class Revision:
             watch_pb2.Change(task_directive=messages.task_directive_message(directive))
         )
 
-    def taskforce_changed(self, taskforce: Taskforce, before: Taskforce | None) -> None:
+    def taskforce_added(self, taskforce: Taskforce) -> None:
+        """Say that there is a new taskforce, and count it."""
+        self.workflow = replace(
+            self.workflow,
+            n_taskforces=self.workflow.n_taskforces + 1,
+            n_unended=self.workflow.n_unended + 1,
+        )
+        self.changes.append(watch_pb2.Change(taskforce=messages.taskforce_message(taskforce)))
+        self._record_phases(taskforce)
+
+    def taskforce_changed(self, taskforce: Taskforce, before: Taskforce) -> None:
         """Say what a taskforce is now, and what it was."""
         self.changes.append(
             watch_pb2.Change(
                 taskforce=messages.taskforce_message(taskforce),
-                previous_phase=messages.PHASE[before.phase if before else "UNSPECIFIED"],
+                previous_phase=messages.PHASE[before.phase],
             )
         )
+        self._record_phases(taskforce)
+
+    def _record_phases(self, taskforce: Taskforce) -> None:
+        for change in taskforce.phase_log:
+            # What this revision logged bears its time, and nothing else does.
+            if change.time == self.now:
+                self.record(
+                    "PHASE_CHANGE",
+                    taskforce.taskforce_uuid,
+                    change.target,
+                    change.cause,
+                    was_successful=change.was_successful,
+                )
 
     def statuses_changed(self, status: taskforce_pb2.TaskforceStatus) -> None:
         """Say what a taskforce's statuses are now."""
@@ -181,9 +204,20 @@ class Revision:
 class RevisionSet:
     """The revisions of one transaction, by workflow."""
 
-    def __init__(self, tx: Transaction, revisions: dict[WorkflowId, Revision]) -> None:
+    def __init__(self, tx: Transaction) -> None:
         self.tx = tx
-        self._revisions = revisions
+        self._revisions: dict[WorkflowId, Revision] = {}
+
+    async def lock(self, workflow_ids: Iterable[WorkflowId]) -> None:
+        """Lock workflows, in the order of their ids. One that does not exist is left out.
+
+        To be called once in a transaction: two calls could lock in two orders.
+        """
+        rows = await self.tx.fetch(_LOCK, workflow_ids=sorted(set(workflow_ids)))
+        now = datetime.now(UTC)
+        self._revisions = {
+            WorkflowId(row["workflow_id"]): Revision(workflow_from(row), now) for row in rows
+        }
 
     def get(self, workflow_id: WorkflowId) -> Revision | None:
         """Return the workflow's revision, None if there is no such workflow."""
@@ -192,9 +226,9 @@ class RevisionSet:
     def __getitem__(self, workflow_id: WorkflowId) -> Revision:
         return self._revisions[workflow_id]
 
-    def all(self) -> Iterable[Revision]:
+    def all(self) -> list[Revision]:
         """Return every revision, in the order of the workflows' ids."""
-        return self._revisions.values()
+        return list(self._revisions.values())
 
 
 @asynccontextmanager
@@ -210,21 +244,19 @@ async def revising(
     db
         The database.
     workflow_ids
-        The workflows to lock. One that does not exist is left out.
+        The workflows to lock. None: the block finds them out and calls `lock` itself.
     on_commit
         Is given what was committed, at once after the commit: it wakes who watches.
 
     Nothing is written for a workflow that was not changed. If the block raises, nothing is.
     """
-    ids = sorted(set(workflow_ids))
+    ids = list(workflow_ids)
     async with db.transaction() as tx:
-        rows = await tx.fetch(_LOCK, workflow_ids=ids)
-        now = datetime.now(UTC)
-        revisions = {
-            WorkflowId(row["workflow_id"]): Revision(workflow_from(row), now) for row in rows
-        }
-        yield RevisionSet(tx, revisions)
-        needed = [revision for revision in revisions.values() if revision.is_needed]
+        revisions = RevisionSet(tx)
+        if ids:
+            await revisions.lock(ids)
+        yield revisions
+        needed = [revision for revision in revisions.all() if revision.is_needed]
         if needed:
             parts = await _write(tx, needed)
             tx.after_commit(lambda: on_commit(parts))
@@ -338,7 +370,7 @@ def encode_revision(
 
 
 def filter_attributes(workflow: Workflow) -> WorkflowAttributes:
-    """Return what a filter over workflows may ask for."""
+    """Return what a filter over workflows may ask for, and whether a watch of it may end."""
     return {
         "workflow_id": workflow.workflow_id,
         "owner": workflow.owner,
@@ -348,4 +380,5 @@ def filter_attributes(workflow: Workflow) -> WorkflowAttributes:
         "priority": workflow.priority,
         "create_time": workflow.create_time.isoformat(),
         "end_time": workflow.end_time.isoformat() if workflow.end_time else None,
+        "is_settled": workflow.settled_time is not None,
     }

@@ -1,0 +1,66 @@
+"""From the request's message to the domain's submission, defaults filled in."""
+
+from __future__ import annotations
+
+from ewms.wms.v1 import task_pb2, workflow_service_pb2
+from wms_grpc.domain.model import PilotConfig, WorkerConfig
+from wms_grpc.domain.submission import Submission, TaskSpec
+from wms_grpc.domain.translation import DEFAULT_PRIORITY
+
+__all__ = ["submission_from"]
+
+_DEFAULTS = WorkerConfig()
+_PILOT_DEFAULTS = PilotConfig()
+
+
+def submission_from(request: workflow_service_pb2.SubmitWorkflowRequest, owner: str) -> Submission:
+    """Return the workflow that is asked for."""
+    return Submission(
+        owner=owner,
+        name=request.name,
+        labels=dict(request.labels),
+        priority=request.priority if request.HasField("priority") else DEFAULT_PRIORITY,
+        public_aliases=tuple(request.public_queue_aliases),
+        tasks=tuple(_task(task) for task in request.tasks),
+    )
+
+
+def _task(task: task_pb2.TaskSpec) -> TaskSpec:
+    return TaskSpec(
+        name=task.name,
+        cluster_locations=tuple(task.cluster_locations),
+        input_aliases=tuple(task.input_queue_aliases),
+        output_aliases=tuple(task.output_queue_aliases),
+        task_image=task.task_image,
+        task_args=task.task_args,
+        task_env=dict(task.task_env),
+        init_image=task.init_image,
+        init_args=task.init_args,
+        init_env=dict(task.init_env),
+        n_workers=task.n_workers,
+        worker_config=_worker_config(task.worker_config),
+        pilot_config=_pilot_config(task.pilot_config),
+    )
+
+
+def _worker_config(config: task_pb2.WorkerConfig) -> WorkerConfig:
+    return WorkerConfig(
+        do_transfer_worker_stdouterr=config.do_transfer_worker_stdouterr,
+        max_worker_runtime=config.max_worker_runtime
+        if config.HasField("max_worker_runtime")
+        else _DEFAULTS.max_worker_runtime,
+        n_cores=config.n_cores if config.HasField("n_cores") else _DEFAULTS.n_cores,
+        priority=config.priority if config.HasField("priority") else _DEFAULTS.priority,
+        worker_disk=config.worker_disk or _DEFAULTS.worker_disk,
+        worker_memory=config.worker_memory or _DEFAULTS.worker_memory,
+        condor_requirements=config.condor_requirements,
+    )
+
+
+def _pilot_config(config: task_pb2.PilotConfig) -> PilotConfig:
+    return PilotConfig(
+        tag=config.tag or _PILOT_DEFAULTS.tag,
+        image_source=config.image_source or _PILOT_DEFAULTS.image_source,
+        environment=dict(config.environment),
+        input_files=tuple(config.input_files),
+    )

@@ -1,0 +1,220 @@
+"""A workflow's life: granted, steered by its user, drained, ended, released."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from wms_grpc.domain.draining import drain
+from wms_grpc.domain.ids import Mqid, TaskId, WorkflowId
+from wms_grpc.domain.model import Cause, Phase, Queue, TaskDirective, WorkflowState
+from wms_grpc.domain.phases import advance, stop
+from wms_grpc.domain.settlement import end
+from wms_grpc.storage import queues as queue_storage
+from wms_grpc.storage import taskforces as taskforce_storage
+from wms_grpc.storage.revisions import Revision, RevisionSet
+from wms_grpc.storage.store import Store
+
+__all__ = [
+    "QueueState",
+    "close_requested",
+    "end_workflow",
+    "grant_queues",
+    "note_attention",
+    "record_queue_states",
+    "stop_taskforces",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What the MQS says of a queue."""
+
+    mqid: Mqid
+    is_closed: bool
+    is_drained: bool
+    broker_type: str = ""
+    broker_address: str = ""
+    broker_tls: bool = False
+
+
+async def end_workflow(
+    revisions: RevisionSet, workflow_id: WorkflowId, state: WorkflowState, cause: Cause
+) -> int:
+    """End a living, locked workflow and stop its taskforces; return how many are being stopped.
+
+    Taskforces that are being stopped or have ended keep their phase, with the attempt logged.
+    """
+    revision = revisions[workflow_id]
+    revision.workflow = end(
+        revision.workflow, state, cause.context or f"ended by {cause.source}", revision.now
+    )
+    revision.record("STATE_CHANGE", workflow_id, state, cause)
+    before = await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
+    after = [stop(taskforce, cause, revision.now) for taskforce in before]
+    await taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
+    return sum(old.phase is not new.phase for old, new in zip(before, after, strict=True))
+
+
+async def grant_queues(store: Store, workflow_id: WorkflowId, states: Sequence[QueueState]) -> bool:
+    """Store the grant of a workflow's queues and move its taskforces to PRE_LAUNCH.
+
+    Returns False if the workflow has ended meanwhile: nothing is stored then, and its queues are
+    released by the retirement. A paused workflow stays paused. Idempotent.
+    """
+    cause = Cause("activation", "its queues are granted")
+    async with store.revising([workflow_id]) as revisions:
+        revision = revisions[workflow_id]
+        if revision.workflow.state.is_terminal:
+            return False
+        if revision.workflow.is_granted:
+            return True
+        is_paused = revision.workflow.state is WorkflowState.PAUSED
+        revision.workflow = replace(
+            revision.workflow,
+            state=WorkflowState.PAUSED if is_paused else WorkflowState.ACTIVE,
+            active_time=revision.now,
+            pending_reason="",
+            retry_time=None,
+            activation_due=None,
+            claim_until=None,
+        )
+        if not is_paused:
+            revision.record("STATE_CHANGE", workflow_id, WorkflowState.ACTIVE, cause)
+        granted = {state.mqid: state for state in states}
+        before = (await queue_storage.queues_of(revisions.tx, [workflow_id]))[workflow_id]
+        await queue_storage.save_queues(
+            revisions,
+            {queue.mqid: queue for queue in before},
+            [_activated(queue, granted[queue.mqid]) for queue in before],
+        )
+        waiting = await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
+        await taskforce_storage.save(
+            revisions,
+            {t.taskforce_uuid: t for t in waiting},
+            [
+                advance(t, Phase.PRE_LAUNCH, cause, revision.now)
+                if t.phase is Phase.PRE_MQ_ACTIVATION
+                else t
+                for t in waiting
+            ],
+        )
+        if any(queue.is_close_requested for queue in before):
+            await _drain(revisions, revision, grace=timedelta(0))
+    return True
+
+
+async def close_requested(
+    revisions: RevisionSet, workflow_id: WorkflowId, alias: str, grace: timedelta
+) -> Queue:
+    """Note that the user sends no more to a public queue, and return it."""
+    revision = revisions[workflow_id]
+    before = (await queue_storage.queues_of(revisions.tx, [workflow_id]))[workflow_id]
+    asked = next(queue for queue in before if queue.alias == alias)
+    closing = replace(asked, is_close_requested=True)
+    await queue_storage.save_queues(revisions, {asked.mqid: asked}, [closing])
+    await _drain(revisions, revision, grace)
+    return closing
+
+
+async def record_queue_states(
+    store: Store,
+    states: Mapping[WorkflowId, Sequence[QueueState]],
+    grace: timedelta,
+) -> None:
+    """Store which queues are closed and drained, and all that follows from it.
+
+    Tasks whose input queues are drained are done; queues that nobody writes to any more are due
+    to close; a workflow whose tasks are all done succeeds. Idempotent.
+    """
+    async with store.revising(states) as revisions:
+        known = await queue_storage.queues_of(revisions.tx, states)
+        for revision in revisions.all():
+            workflow_id = revision.workflow.workflow_id
+            said = {state.mqid: state for state in states[workflow_id]}
+            before = known[workflow_id]
+            after = [_with_state(queue, said.get(queue.mqid)) for queue in before]
+            for old, new in zip(before, after, strict=True):
+                if new.is_drained and not old.is_drained:
+                    revision.record("QUEUE", new.alias, "drained", Cause("mqs"))
+                elif new.is_closed and not old.is_closed:
+                    revision.record("QUEUE", new.alias, "closed", Cause("mqs"))
+            await queue_storage.save_queues(revisions, {q.mqid: q for q in before}, after)
+            if revision.is_needed and not revision.workflow.state.is_terminal:
+                await _drain(revisions, revision, grace)
+
+
+async def note_attention(revisions: RevisionSet, workflow_id: WorkflowId) -> None:
+    """Say in a living workflow which of its tasks are not done and have no worker left."""
+    revision = revisions[workflow_id]
+    directives = (await queue_storage.directives_of(revisions.tx, [workflow_id]))[workflow_id]
+    taskforces = await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
+    manned = {t.task_id for t in taskforces if not t.phase.has_ended}
+    revision.workflow = replace(
+        revision.workflow,
+        attention=tuple(
+            f"task {directive.name} has no worker left and may have events; add workers, or finish"
+            for directive in directives
+            if not directive.is_done and directive.task_id not in manned
+        ),
+    )
+
+
+async def stop_taskforces(store: Store, task_ids: Mapping[TaskId, WorkflowId]) -> None:
+    """Stop what is left of the workers of tasks that are done, after their grace."""
+    cause = Cause("retirement", "the task is done")
+    async with store.revising(task_ids.values()) as revisions:
+        before = await taskforce_storage.lock_of_tasks(revisions, task_ids)
+        after = [
+            t if t.phase.has_ended else stop(t, cause, revisions[t.workflow_id].now) for t in before
+        ]
+        await taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
+        await queue_storage.clear_stop_due(revisions, task_ids)
+
+
+async def _drain(revisions: RevisionSet, revision: Revision, grace: timedelta) -> None:
+    workflow_id = revision.workflow.workflow_id
+    directives = (await queue_storage.directives_of(revisions.tx, [workflow_id]))[workflow_id]
+    queues = (await queue_storage.queues_of(revisions.tx, [workflow_id]))[workflow_id]
+    drainage = drain(directives, queues, revision.now, grace)
+    await queue_storage.save_queues(revisions, {q.mqid: q for q in queues}, drainage.queues)
+    await _save_done(revisions, directives, drainage.directives)
+    for directive in drainage.newly_done:
+        revision.record(
+            "TASK", directive.task_id, "done", Cause("draining", "its inputs are drained")
+        )
+    if drainage.is_finished and not revision.workflow.state.is_terminal:
+        cause = Cause("draining", "every task is done")
+        revision.workflow = end(
+            revision.workflow, WorkflowState.SUCCEEDED, cause.context, revision.now
+        )
+        revision.record("STATE_CHANGE", workflow_id, WorkflowState.SUCCEEDED, cause)
+
+
+async def _save_done(
+    revisions: RevisionSet, before: Sequence[TaskDirective], after: Sequence[TaskDirective]
+) -> None:
+    await queue_storage.save_directives(revisions, {d.task_id: d for d in before}, after)
+
+
+def _activated(queue: Queue, state: QueueState) -> Queue:
+    return replace(
+        _with_state(queue, state),
+        is_activated=True,
+        broker_type=state.broker_type,
+        broker_address=state.broker_address,
+        broker_tls=state.broker_tls,
+    )
+
+
+def _with_state(queue: Queue, state: QueueState | None) -> Queue:
+    if state is None:
+        return queue
+    is_closed = queue.is_closed or state.is_closed
+    return replace(
+        queue,
+        is_closed=is_closed,
+        is_drained=queue.is_drained or state.is_drained,
+        is_close_due=queue.is_close_due and not is_closed,
+    )

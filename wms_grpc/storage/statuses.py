@@ -1,0 +1,140 @@
+"""Agents' reports of statuses: many taskforces at once, set-based.
+
+The hot path of the system. One transaction of five round trips whatever the number of taskforces:
+the workflows are locked, the taskforces updated where the report is newer and says something new,
+and the revisions written. A bad entry never fails the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import asyncpg
+
+from ewms.wms.v1 import taskforce_pb2
+from ewms_postgres.statements import statement
+from wms_grpc.domain.ids import WorkflowId, workflow_of_taskforce
+from wms_grpc.domain.model import Cause
+from wms_grpc.domain.phases import count_busy
+from wms_grpc.storage import messages
+from wms_grpc.storage.revisions import RevisionSet
+from wms_grpc.storage.store import Store
+
+__all__ = ["StatusReport", "StatusResult", "report_statuses"]
+
+StatusResult = Literal["UPDATED", "UNCHANGED", "STALE", "NOT_FOUND"]
+
+_UPDATE = statement("""
+    WITH report AS (
+      SELECT * FROM unnest(:uuid::text[], :cluster_id::bigint[], :sequence::bigint[],
+        :statuses::jsonb[], :errors::jsonb[], :n_busy::int[])
+        WITH ORDINALITY AS r (uuid, cluster_id, sequence, statuses, errors, n_busy, number)
+    ), known AS (
+      SELECT r.*, t.phase, t.cluster_location, t.schedd, t.task_id, t.priority, t.workflow_id,
+        t.taskforce_uuid IS NOT NULL AS is_found,
+        t.cluster_id = r.cluster_id AND t.status_sequence < r.sequence AS is_newer,
+        t.compound_statuses <> r.statuses OR t.top_task_errors <> r.errors AS is_news
+      FROM report r
+      LEFT JOIN wms.taskforce t
+        ON t.taskforce_uuid = r.uuid AND t.workflow_id = ANY(:workflow_ids::text[])
+    ), updated AS (
+      UPDATE wms.taskforce t
+      SET status_sequence = k.sequence, compound_statuses = k.statuses,
+        top_task_errors = k.errors,
+        n_idle = CASE WHEN t.phase = 'CONDOR_SUBMIT'
+                      THEN greatest(0, t.n_workers - k.n_busy) ELSE t.n_idle END
+      FROM known k
+      WHERE t.taskforce_uuid = k.uuid AND k.is_newer AND k.is_news
+    )
+    SELECT number, is_found, is_newer, is_news, phase, cluster_location, schedd, task_id,
+      priority, workflow_id
+    FROM known ORDER BY number
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """Statuses of one taskforce, as its agent reports them."""
+
+    taskforce_uuid: str
+    cluster_id: int
+    sequence: int
+    compound_statuses: Mapping[str, Mapping[str, int]]
+    top_task_errors: Mapping[str, int]
+
+
+async def report_statuses(
+    store: Store, reports: Sequence[StatusReport], source: str
+) -> list[StatusResult]:
+    """Store statuses and return what became of each, in their order.
+
+    A report with a lower sequence than the last, or of another cluster, is STALE. Of several of
+    one taskforce the highest sequence counts, and the others are STALE.
+    """
+    newest: dict[str, StatusReport] = {}
+    for report in reports:
+        known = newest.get(report.taskforce_uuid)
+        if known is None or known.sequence < report.sequence:
+            newest[report.taskforce_uuid] = report
+    batch = [r for r in newest.values() if workflow_of_taskforce(r.taskforce_uuid)]
+    workflow_ids = {w for r in batch if (w := workflow_of_taskforce(r.taskforce_uuid))}
+    results: dict[int, StatusResult] = {}
+    if batch:
+        async with store.revising(workflow_ids) as revisions:
+            rows = await revisions.tx.fetch(_UPDATE, **_arguments(batch, workflow_ids))
+            for report, row in zip(batch, rows, strict=True):
+                result = _result(row)
+                results[id(report)] = result
+                if result == "UPDATED":
+                    revisions[row["workflow_id"]].statuses_changed(_message(report, row))
+            _record(revisions, source)
+    return [
+        results.get(id(report), "STALE" if report.taskforce_uuid in newest else "NOT_FOUND")
+        if workflow_of_taskforce(report.taskforce_uuid)
+        else "NOT_FOUND"
+        for report in reports
+    ]
+
+
+def _arguments(
+    batch: Sequence[StatusReport], workflow_ids: Iterable[WorkflowId]
+) -> dict[str, object]:
+    return {
+        "workflow_ids": list(workflow_ids),
+        "uuid": [r.taskforce_uuid for r in batch],
+        "cluster_id": [r.cluster_id for r in batch],
+        "sequence": [r.sequence for r in batch],
+        "statuses": [r.compound_statuses for r in batch],
+        "errors": [r.top_task_errors for r in batch],
+        "n_busy": [count_busy(r.compound_statuses) for r in batch],
+    }
+
+
+def _result(row: asyncpg.Record) -> StatusResult:
+    if not row["is_found"]:
+        return "NOT_FOUND"
+    if not row["is_newer"]:
+        return "STALE"
+    return "UPDATED" if row["is_news"] else "UNCHANGED"
+
+
+def _message(report: StatusReport, row: asyncpg.Record) -> taskforce_pb2.TaskforceStatus:
+    return taskforce_pb2.TaskforceStatus(
+        taskforce_uuid=report.taskforce_uuid,
+        compound_statuses=messages.pilot_status_counts(report.compound_statuses),
+        top_task_errors=report.top_task_errors,
+        phase=messages.PHASE[row["phase"]],
+        cluster_location=row["cluster_location"],
+        schedd=row["schedd"],
+        task_id=row["task_id"],
+        priority=row["priority"],
+    )
+
+
+def _record(revisions: RevisionSet, source: str) -> None:
+    for revision in revisions.all():
+        if revision.changes:
+            what = f"statuses of {len(revision.changes)} taskforces"
+            revision.record("REPORT", revision.workflow.workflow_id, what, Cause(source))

@@ -1,0 +1,184 @@
+"""What waits for a reconciler: found, claimed and put off.
+
+Each statement is served by a partial index, so that a loop's cost does not grow with what has
+ended. Work that calls a peer is claimed by a lease on its row, never by an open transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import asyncpg
+
+from ewms_postgres.database import Executor
+from ewms_postgres.statements import statement
+from wms_grpc.domain.ids import Mqid, TaskId, WorkflowId
+from wms_grpc.storage.store import Store
+from wms_grpc.storage.submissions import CLAIM
+
+__all__ = [
+    "Activation",
+    "NextDue",
+    "activation_of",
+    "claim_activations",
+    "claim_closings",
+    "claim_releases",
+    "next_due",
+    "postpone_activation",
+    "released",
+    "tasks_to_stop",
+]
+
+_ACTIVATION_COLUMNS = """
+    w.workflow_id, w.priority,
+    (SELECT array_agg(q.mqid ORDER BY q.number) FROM wms.queue q
+     WHERE q.workflow_id = w.workflow_id) AS mqids,
+    (SELECT array_agg(q.alias ORDER BY q.number) FROM wms.queue q
+     WHERE q.workflow_id = w.workflow_id) AS aliases,
+    (SELECT array_agg(q.is_public ORDER BY q.number) FROM wms.queue q
+     WHERE q.workflow_id = w.workflow_id) AS publics
+"""
+
+_CLAIM_ACTIVATIONS = statement(f"""
+    WITH claimed AS (
+      SELECT workflow_id FROM wms.workflow
+      WHERE activation_due <= now() AND (claim_until IS NULL OR claim_until < now())
+      ORDER BY priority DESC, create_time
+      LIMIT :most
+      FOR UPDATE SKIP LOCKED
+    )
+    UPDATE wms.workflow w SET claim_until = now() + :claim::interval
+    FROM claimed c WHERE w.workflow_id = c.workflow_id
+    RETURNING {_ACTIVATION_COLUMNS}, w.create_time
+""")
+
+_ACTIVATION_OF = statement(f"""
+    SELECT {_ACTIVATION_COLUMNS} FROM wms.workflow w
+    WHERE w.workflow_id = :workflow_id AND w.activation_due IS NOT NULL
+""")
+
+_CLAIM_RELEASES = statement("""
+    WITH claimed AS (
+      SELECT workflow_id FROM wms.workflow
+      WHERE release_due <= now()
+      ORDER BY release_due
+      LIMIT :most
+      FOR UPDATE SKIP LOCKED
+    )
+    UPDATE wms.workflow w SET release_due = now() + :claim::interval
+    FROM claimed c WHERE w.workflow_id = c.workflow_id
+    RETURNING w.workflow_id
+""")
+
+_RELEASED = statement("""
+    UPDATE wms.workflow SET release_due = NULL WHERE workflow_id = :workflow_id
+""")
+
+_CLOSINGS = statement("""
+    SELECT workflow_id, array_agg(mqid) AS mqids FROM wms.queue
+    WHERE is_close_due AND NOT is_closed
+    GROUP BY workflow_id
+    LIMIT :most
+""")
+
+_TASKS_TO_STOP = statement("""
+    SELECT task_id, workflow_id FROM wms.task_directive
+    WHERE stop_due <= now() ORDER BY stop_due LIMIT :most
+""")
+
+_NEXT_DUE = statement("""
+    SELECT
+      (SELECT min(GREATEST(activation_due, claim_until)) FROM wms.workflow
+       WHERE activation_due IS NOT NULL) - now() AS activation,
+      (SELECT min(release_due) FROM wms.workflow WHERE release_due IS NOT NULL) - now() AS release,
+      (SELECT min(stop_due) FROM wms.task_directive WHERE stop_due IS NOT NULL) - now() AS stop
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """A workflow whose queues are to be asked for: (id, alias, is public) of each."""
+
+    workflow_id: WorkflowId
+    priority: int
+    queues: tuple[tuple[Mqid, str, bool], ...]
+
+
+async def claim_activations(executor: Executor, most: int) -> list[Activation]:
+    """Claim workflows whose queues are to be asked for, by priority, then age."""
+    rows = await executor.fetch(_CLAIM_ACTIVATIONS, most=most, claim=CLAIM)
+    rows.sort(key=lambda row: (-row["priority"], row["create_time"]))
+    return [_activation(row) for row in rows]
+
+
+async def activation_of(executor: Executor, workflow_id: WorkflowId) -> Activation | None:
+    """Return what is to be asked for a workflow that this process has claimed already."""
+    row = await executor.fetchrow(_ACTIVATION_OF, workflow_id=workflow_id)
+    return _activation(row) if row else None
+
+
+async def postpone_activation(
+    store: Store, workflow_id: WorkflowId, reason: str, retry_after: timedelta
+) -> None:
+    """Have a workflow's queues asked for again later, and say why and when."""
+    async with store.revising([workflow_id]) as revisions:
+        revision = revisions[workflow_id]
+        if revision.workflow.activation_due is None:
+            return
+        due = revision.now + retry_after
+        revision.workflow = replace(
+            revision.workflow,
+            pending_reason=reason,
+            retry_time=due,
+            activation_due=due,
+            claim_until=None,
+        )
+
+
+async def claim_releases(executor: Executor, most: int) -> list[WorkflowId]:
+    """Claim workflows whose queues are to be released; due again if that is not confirmed."""
+    return [
+        row["workflow_id"] for row in await executor.fetch(_CLAIM_RELEASES, most=most, claim=CLAIM)
+    ]
+
+
+async def released(executor: Executor, workflow_id: WorkflowId) -> None:
+    """Note that a workflow's queues are released."""
+    await executor.execute(_RELEASED, workflow_id=workflow_id)
+
+
+async def claim_closings(executor: Executor, most: int) -> dict[WorkflowId, list[Mqid]]:
+    """Return the queues that the MQS is to close. Closing is idempotent, so nothing is claimed."""
+    rows = await executor.fetch(_CLOSINGS, most=most)
+    return {row["workflow_id"]: row["mqids"] for row in rows}
+
+
+async def tasks_to_stop(executor: Executor, most: int) -> dict[TaskId, WorkflowId]:
+    """Return the tasks that are done and whose grace has passed."""
+    rows = await executor.fetch(_TASKS_TO_STOP, most=most)
+    return {row["task_id"]: row["workflow_id"] for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class NextDue:
+    """How long until a timer of each kind is due; None where there is none."""
+
+    activation: timedelta | None
+    release: timedelta | None
+    stop: timedelta | None
+
+
+async def next_due(executor: Executor) -> NextDue:
+    """Return how long until the next retry, release and stop."""
+    row = await executor.fetchrow(_NEXT_DUE)
+    assert row is not None
+    return NextDue(row["activation"], row["release"], row["stop"])
+
+
+def _activation(row: asyncpg.Record) -> Activation:
+    return Activation(
+        row["workflow_id"],
+        row["priority"],
+        tuple(zip(row["mqids"], row["aliases"], row["publics"], strict=True)),
+    )
