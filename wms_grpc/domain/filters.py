@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from enum import Enum
 from functools import cache
 from typing import Final, cast
 
@@ -37,7 +35,15 @@ from wms_grpc.domain.filter_expressions import (
     matches,
     predicate,
 )
-from wms_grpc.domain.model import Phase, WorkflowState
+from wms_grpc.domain.filter_schemas import (
+    TASK_DIRECTIVES,
+    TASKFORCES,
+    WATCHED_TASKFORCES,
+    WORKFLOWS,
+    Field,
+    FilterSchema,
+    Kind,
+)
 
 __all__ = [
     "TASKFORCES",
@@ -57,86 +63,6 @@ __all__ = [
 MAX_LENGTH: Final = 8192
 MAX_COMPARISONS: Final = 256
 MAX_DEPTH: Final = 16
-
-
-class Kind(Enum):
-    """What a field holds."""
-
-    STRING = "a string"
-    INT = "an integer"
-    BOOL = "true or false"
-    ENUM = "one of its names"
-    TIMESTAMP = "a time such as 2026-11-23T12:00:00Z"
-    STRING_MAP = "a map of strings"
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field that a filter may ask for; `names` are an enum's short names."""
-
-    kind: Kind
-    names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FilterSchema:
-    """The fields of one kind of resource, which `resource` names in messages."""
-
-    resource: str
-    fields: Mapping[str, Field]
-
-
-_STRING = Field(Kind.STRING)
-_INT = Field(Kind.INT)
-_TIMESTAMP = Field(Kind.TIMESTAMP)
-
-WORKFLOWS: Final = FilterSchema(
-    "workflow",
-    {
-        "workflow_id": _STRING,
-        "owner": _STRING,
-        "name": _STRING,
-        "state": Field(Kind.ENUM, tuple(WorkflowState)),
-        "priority": _INT,
-        "create_time": _TIMESTAMP,
-        "end_time": _TIMESTAMP,
-        "labels": Field(Kind.STRING_MAP),
-    },
-)
-TASK_DIRECTIVES: Final = FilterSchema(
-    "task directive",
-    {
-        "task_id": _STRING,
-        "workflow_id": _STRING,
-        "name": _STRING,
-        "task_image": _STRING,
-        "n_workers": _INT,
-        "is_done": Field(Kind.BOOL),
-        "create_time": _TIMESTAMP,
-    },
-)
-# What of a taskforce is also in its TaskforceStatus, and so known at each of its changes.
-WATCHED_TASKFORCES: Final = FilterSchema(
-    "taskforce",
-    {
-        "taskforce_uuid": _STRING,
-        "task_id": _STRING,
-        "workflow_id": _STRING,
-        "phase": Field(Kind.ENUM, tuple(Phase)),
-        "priority": _INT,
-        "cluster_location": _STRING,
-        "schedd": _STRING,
-    },
-)
-TASKFORCES: Final = FilterSchema(
-    "taskforce",
-    {
-        **WATCHED_TASKFORCES.fields,
-        "n_workers": _INT,
-        "cluster_id": _INT,
-        "create_time": _TIMESTAMP,
-    },
-)
 
 
 class FilterError(ValueError):
@@ -203,18 +129,19 @@ _MEANING: Final = {
 
 
 def _syntax_error(text: str, error: UnexpectedInput) -> FilterError:
-    match error:
-        case UnexpectedToken(token=Token(type="$END")):
-            position, found, expected = len(text), "the end", error.accepts or error.expected
-        case UnexpectedToken(token=Token() as token):
-            position, found = token.start_pos or 0, repr(str(token))
-            expected = error.accepts or error.expected
-        case UnexpectedCharacters(pos_in_stream=position):
-            found, expected = repr(text[position]), error.allowed or set()
-        case _:
-            raise error
-    if text[position : position + 1] in ('"', "'") and isinstance(error, UnexpectedCharacters):
-        return FilterError(text, position, "the string has no end that begins")
+    if isinstance(error, UnexpectedToken):
+        is_end = error.token.type == "$END"
+        position = len(text) if is_end else error.token.start_pos or 0
+        found = "the end" if is_end else repr(str(error.token))
+        expected = error.accepts or error.expected
+    elif isinstance(error, UnexpectedCharacters):
+        position = error.pos_in_stream or 0
+        found = repr(text[position])
+        expected = error.allowed or set()
+        if text[position] in "\"'":
+            return FilterError(text, position, "a string without its closing quote begins")
+    else:
+        raise error
     wanted = [words for name, words in _MEANING.items() if name in expected]
     wish = f"expected {' or '.join(wanted) or 'AND, OR or the end'}, "
     return FilterError(text, position, f"{wish}found {found}")
@@ -332,7 +259,7 @@ def _integer(text: str) -> int | None:
 
 
 _RFC_3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d(?:\.\d{1,6})?)0*([Zz]|[+-]\d\d:\d\d)", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:(\.\d{1,6})0*)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
 
 
@@ -340,15 +267,16 @@ def _moment(text: str) -> datetime | None:
     match = _RFC_3339.fullmatch(text)
     if match is None:
         return None
-    date, time, zone = match.groups()
+    date, time, fraction, zone = match.groups(default="")
     try:
-        return datetime.fromisoformat(f"{date}T{time}{zone.upper()}").astimezone(UTC)
+        moment = datetime.fromisoformat(f"{date}T{time}{fraction or '.':0<7}{zone.upper()}")
+        return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
-_READERS: Final = {
+_READERS: Final[Mapping[Kind, Callable[[str], Value | None]]] = {
     Kind.INT: _integer,
-    Kind.BOOL: {"true": True, "false": False}.get,
+    Kind.BOOL: lambda text: {"true": True, "false": False}.get(text),
     Kind.TIMESTAMP: _moment,
 }
