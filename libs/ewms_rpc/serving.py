@@ -68,6 +68,9 @@ class ServerSettings:
         Seconds that calls in flight have once the server is told to stop.
     write_timeout
         Seconds for which a subscriber may take nothing while something waits for it.
+    min_ping_interval
+        Seconds between a client's pings, with or without a stream; who pings more often is sent
+        away.
     """
 
     listen: str = "127.0.0.1:0"
@@ -76,6 +79,7 @@ class ServerSettings:
     max_message_bytes: int = 16 * 1024 * 1024
     drain_grace: float = 8.0
     write_timeout: float = 60.0
+    min_ping_interval: float = 5.0
 
 
 class CannotListen(OSError):
@@ -236,9 +240,12 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Two servers on one port would share its connections by chance.
         ("grpc.so_reuseport", 0),
-        # A client may ping a quiet stream, and a connection without one, every few seconds.
+        # Without these a client that pings is sent away after two minutes.
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        (
+            "grpc.http2.min_ping_interval_without_data_ms",
+            int(settings.min_ping_interval * 1000),
+        ),
         # We ping too, so that a subscriber whose machine is gone does not stay for ever.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),

@@ -170,3 +170,37 @@ async def test_a_servicer_that_lacks_methods_does_not_start():
     assert "Count must be an async generator" in words
     assert "Collect must be a coroutine function" in words
     assert "Chat is missing" in words
+
+
+# HTTP/2 frames: length, type, flags, stream, payload.
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS, PING, GOAWAY = 4, 6, 7
+
+
+def frame(kind: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, 0, 0, 0, 0, 0]) + payload
+
+
+async def next_answer(reader: asyncio.StreamReader) -> int:
+    """The kind of the next frame that is a PING (back to us) or the end."""
+    while True:
+        head = await reader.readexactly(9)
+        await reader.readexactly(int.from_bytes(head[:3], "big"))
+        if head[3] in (PING, GOAWAY):
+            return head[3]
+
+
+async def test_a_client_may_ping_a_quiet_connection_for_as_long_as_it_likes():
+    async with RpcServer(ServerSettings(min_ping_interval=0.02), []) as server:
+        host, port = server.address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(PREFACE + frame(SETTINGS))
+        answers = []
+        for _ in range(8):
+            writer.write(frame(PING, bytes(8)))
+            answers.append(await next_answer(reader))
+            # Not a wait for an event: the interval between pings is what is tested.
+            await asyncio.sleep(0.03)
+        writer.close()
+
+    assert answers == [PING] * 8

@@ -10,9 +10,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from probe import Answer, Probe, ProbeClient, Question, error_of, read_all
+from structlog.testing import capture_logs
 
 from ewms_rpc.channel import open_channel
 from ewms_rpc.errors import ResourceExhausted, Unavailable
+
+# More than a connection takes that nobody reads from, less than a message may have.
+TOO_LARGE = 15 * 1024 * 1024
 
 
 async def quiet(request, context):
@@ -183,22 +187,46 @@ async def test_subscribers_who_take_nothing_do_not_hold_up_the_draining(serve):
     assert took < 4
 
 
-@pytest.mark.parametrize("goes_away", ["cancels the call", "cuts the connection"])
-async def test_a_subscriber_who_goes_away_while_something_waits_for_it_is_no_error(
-    serve, caplog, goes_away
-):
-    async def pour(request, context):
-        while True:
-            yield Answer(padding=bytes(100_000))
+async def test_one_who_never_takes_even_the_first_message_is_told_as_well(serve):
+    async def one_too_large_for_every_window(request, context):
+        yield Answer(padding=bytes(TOO_LARGE))
 
-    async with serve(Probe(count=pour)) as served:
-        channel = open_channel(served.server.address)
-        call = ProbeClient(channel).count(Question())
-        await call.read()
-        if goes_away == "cancels the call":
-            call.cancel()
-        await channel.close()
+    async with serve(Probe(count=one_too_large_for_every_window), write_timeout=0.3) as served:
+        call = served.client.count(Question())
         await asyncio.wait_for(served.probe.released.wait(), 20)
-        await served.server.drain()
+        taken: list[Answer] = []
+        ended = await error_of(read_all(call, taken))
 
-    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+    assert isinstance(ended, ResourceExhausted)
+    assert len(taken) == 1
+
+
+@pytest.mark.parametrize("goes_away", ["cancels the call", "cuts the connection"])
+@pytest.mark.parametrize("write_timeout", [60.0, 0.2], ids=["while written to", "once given up"])
+async def test_a_subscriber_who_goes_away_while_something_waits_for_it_is_no_error(
+    serve, caplog, goes_away, write_timeout
+):
+    is_waiting = asyncio.Event()
+
+    async def one_small_one_large(request, context):
+        yield Answer()
+        is_waiting.set()
+        yield Answer(padding=bytes(TOO_LARGE))
+
+    with capture_logs() as lines:
+        async with serve(Probe(count=one_small_one_large), write_timeout=write_timeout) as served:
+            channel = open_channel(served.server.address)
+            call = ProbeClient(channel).count(Question())
+            await call.read()
+            await is_waiting.wait()
+            if write_timeout < 60:
+                await served.probe.released.wait()
+            if goes_away == "cancels the call":
+                call.cancel()
+            await channel.close()
+            await asyncio.wait_for(served.probe.released.wait(), 20)
+            await served.server.drain()
+
+    of_grpc = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    of_ours = [line for line in lines if line["log_level"] == "error"]
+    assert (of_grpc, of_ours) == ([], [])
