@@ -11,6 +11,7 @@ import ast
 import asyncio
 import enum
 import re
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,6 +33,8 @@ _log = structlog.get_logger(__name__)
 
 _ENVIRONMENT = Path(__file__).parent / "alembic"
 _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+# Alembic keeps the environment of the migration that runs in a global of the process.
+_ALEMBIC_TURN = threading.Lock()
 # Another starter may be at a long migration; this bounds the wait for it, and our own.
 _UPGRADE_TIMEOUT = timedelta(minutes=30)
 
@@ -190,7 +193,8 @@ def _run_alembic(url: str, folder: Path, schema: str) -> None:
             await engine.dispose()
 
     try:
-        asyncio.run(run_on_engine())
+        with _ALEMBIC_TURN:
+            asyncio.run(run_on_engine())
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseUnavailable("the database went away during an upgrade") from error
