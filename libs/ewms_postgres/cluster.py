@@ -112,14 +112,13 @@ class Cluster:
 
         Raises WrongMajorVersion, or EmbeddedPostgresError with the end of the server's log.
         """
-        let_through(self._account, self.pgdata)
-        make_readable(self._account, self._installation)
-        if (self.pgdata / "PG_VERSION").exists():
-            self._check_version()
-        else:
-            self._create()
         running = self._running_server()
         if running is None:
+            self._open_the_way()
+            if (self.pgdata / "PG_VERSION").exists():
+                self._check_version()
+            else:
+                self._create()
             self._start()
             running = self._running_server()
         if running is None:
@@ -139,6 +138,14 @@ class Cluster:
         if running.socket_dir != self.pgdata:
             with suppress(OSError):
                 running.socket_dir.rmdir()
+
+    def _open_the_way(self) -> None:
+        """Let the server's account reach its data, its programs and the libraries beside them."""
+        let_through(self._account, self.pgdata)
+        package = self._installation.parent
+        for folder in (self._installation, package.with_name(f"{package.name}.libs")):
+            if folder.is_dir():
+                make_readable(self._account, folder)
 
     def _check_version(self) -> None:
         found = (self.pgdata / "PG_VERSION").read_text().strip()

@@ -99,16 +99,16 @@ def let_through(account: ServerAccount, path: Path) -> None:
             _log.warning("folder opened for passing through", folder=str(folder))
 
 
-def make_readable(account: ServerAccount, installation: Path) -> None:
-    """Make an installation readable that a strict umask has closed, as root."""
+def make_readable(account: ServerAccount, folder: Path) -> None:
+    """Make the programs or libraries of a folder readable that a strict umask closed, as root."""
     if account.is_ours:
         return
-    let_through(account, installation)
-    probes = (installation, installation / "bin", installation / "bin" / "postgres")
-    if all(probe.stat().st_mode & stat.S_IXOTH for probe in probes):
-        return
-    for path in (installation, *installation.rglob("*")):
-        if not path.is_symlink():
-            mode = stat.S_IMODE(path.stat().st_mode)
-            search = stat.S_IXGRP | stat.S_IXOTH if mode & stat.S_IXUSR else 0
-            path.chmod(mode | stat.S_IRGRP | stat.S_IROTH | search)
+    let_through(account, folder)
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            continue
+        mode = stat.S_IMODE(path.stat().st_mode)
+        search = stat.S_IXGRP | stat.S_IXOTH if mode & stat.S_IXUSR else 0
+        wanted = mode | stat.S_IRGRP | stat.S_IROTH | search
+        if wanted != mode:
+            path.chmod(wanted)
