@@ -53,8 +53,8 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 10_000),
+    # The proxies that workers are given are web caches, which tunnel to no broker.
     ("grpc.enable_http_proxy", 0),
 ]
 
@@ -107,6 +107,8 @@ class QueueAccess:
         self.stub: EventServiceAsyncStub = EventServiceStub(channel)
         self._credential = credential
         self._token = _known_token(address.auth_token)
+        if credential and self._token is not None and self._token.half_life_left == 0.0:
+            self._token = None
         self._renewing = asyncio.Lock()
         self._token_changed = asyncio.Event()
         self._n_unauthenticated = 0

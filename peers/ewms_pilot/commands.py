@@ -15,7 +15,6 @@ import logging
 import os
 import signal
 import socket
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ewms_pilot.errors import (
@@ -48,11 +47,12 @@ class CommandRunner:
     def __init__(self, spawner: SpawnerLink, kill_grace: float = 2.0) -> None:
         self._spawner = spawner
         self._kill_grace = kill_grace
+        self._is_gone = False
         self._numbers = itertools.count(1)
         self._running: dict[int, asyncio.Future[int]] = {}
 
     async def listen(self) -> None:
-        """Take the spawner's reports, until cancelled. Raises SpawnerGone when it has died."""
+        """Take the spawner's reports, until cancelled; when it dies, commands raise SpawnerGone."""
         reader = asyncio.StreamReader()
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader),
@@ -63,18 +63,22 @@ class CommandRunner:
                 self._settle(json.loads(line))
         finally:
             transport.close()
-        gone = SpawnerGone("the process that starts tasks has died")
+        self._is_gone = True
         for ended in self._running.values():
             if not ended.done():
-                ended.set_exception(gone)
-        raise gone
+                ended.set_exception(_gone())
 
     async def run(self, invocation: Invocation, cwd: Path, timeout: float | None) -> None:
-        """Run to its end. Raises CommandError when that is not exit code 0 within `timeout` s."""
+        """Run to its end. Raises CommandError when that is not exit code 0 within `timeout` s.
+
+        Raises SpawnerGone when nothing can be run any more. Needs `listen` to be running.
+        """
+        if self._is_gone:
+            raise _gone()
         number = next(self._numbers)
         ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._running[number] = ended
-        tail = await _StderrTail.open()
+        tail = _StderrTail()
         try:
             self._order(
                 {
@@ -83,7 +87,7 @@ class CommandRunner:
                     "env": dict(invocation.env),
                     "cwd": str(cwd),
                 },
-                tail.take_write_end(),
+                tail.write_end,
             )
             code = await self._wait(number, ended, timeout)
         finally:
@@ -128,7 +132,7 @@ class CommandRunner:
                 socket.send_fds(self._spawner.orders, [LENGTH.pack(len(body))], [fd])
                 self._spawner.orders.sendall(body)
         except OSError as error:
-            raise SpawnerGone("the process that starts tasks has died") from error
+            raise _gone() from error
         finally:
             if fd is not None:
                 os.close(fd)
@@ -145,45 +149,41 @@ class CommandRunner:
             ended.set_exception(CommandNotStarted(f"cannot be started: {message.get('error')}"))
 
 
-@dataclass
+def _gone() -> SpawnerGone:
+    return SpawnerGone("the process that starts tasks has died")
+
+
 class _StderrTail:
-    """The read end of a command's stderr: passed on to our own, its end remembered."""
+    """The read end of a command's stderr: passed on to our own, its end remembered.
 
-    _transport: asyncio.ReadTransport
-    _lines: asyncio.StreamReader
-    _write_end: int
-    _tail: bytearray = field(default_factory=bytearray)
-    _copying: asyncio.Task[None] | None = None
+    `write_end` is for the command; who passes it on closes it.
+    """
 
-    @classmethod
-    async def open(cls) -> _StderrTail:
-        read_end, write_end = os.pipe()
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader()
-        transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", buffering=0)
-        )
-        tail = cls(transport, reader, write_end)
-        tail._copying = asyncio.create_task(tail._copy())
-        return tail
-
-    def take_write_end(self) -> int:
-        return self._write_end
+    def __init__(self) -> None:
+        self._read_end, self.write_end = os.pipe()
+        self._tail = bytearray()
+        self._copying = asyncio.create_task(self._copy())
 
     @property
     def text(self) -> str:
         return self._tail.decode(errors="replace").strip()
 
-    async def _copy(self) -> None:
-        while part := await self._lines.read(65536):
-            with contextlib.suppress(OSError):
-                os.write(2, part)
-            self._tail += part
-            del self._tail[:-_TAIL]
-
     async def close(self) -> None:
         # A process that left the group may hold the pipe open for ever.
-        assert self._copying is not None
         await asyncio.wait([self._copying], timeout=_PIPE_GRACE)
         self._copying.cancel()
-        self._transport.close()
+
+    async def _copy(self) -> None:
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader),
+            os.fdopen(self._read_end, "rb", buffering=0),
+        )
+        try:
+            while part := await reader.read(65536):
+                with contextlib.suppress(OSError):
+                    os.write(2, part)
+                self._tail += part
+                del self._tail[:-_TAIL]
+        finally:
+            transport.close()

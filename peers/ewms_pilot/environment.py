@@ -234,6 +234,9 @@ class _Reader:
                 raise ConfigurationError(
                     f"{prefix}_BROKER_TYPE", f"this pilot cannot speak to {broker_type!r}"
                 )
+        for is_tls in tls:
+            if is_tls.lower() not in _TRUE | _FALSE | {""}:
+                raise ConfigurationError(f"{prefix}_BROKER_TLS", "must be true or false for each")
         if not all(addresses):
             raise ConfigurationError(f"{prefix}_BROKER_ADDRESS", "is required for each queue")
         return tuple(

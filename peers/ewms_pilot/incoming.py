@@ -12,72 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 
-import grpc
 import grpc.aio
 
 from ewms.mqs.v1 import event_service_pb2 as pb
 from ewms_pilot.access import QueueAccess
 from ewms_pilot.backoff import Backoff
+from ewms_pilot.deliveries import Held, Stream
 from ewms_pilot.environment import Mqid
 
-__all__ = ["Held", "Incoming"]
+__all__ = ["Incoming"]
 
 _LOG = logging.getLogger(__name__)
 _GOODBYE = 1.0
 _MAX_REASON = 4096
-
-
-@dataclass(eq=False)
-class Held:
-    """A delivery that is not settled yet.
-
-    `work` is the task that works on it, cancelled if the delivery is lost. Once `is_decided`,
-    `nack` says how it is refused; None acknowledges it. `n_extending` extensions are unanswered
-    on the stream: answers name the delivery only, and come in order.
-    """
-
-    queue: Incoming
-    message: pb.Delivery
-    stream: _Stream
-    work: asyncio.Task[None] | None = None
-    is_decided: bool = False
-    nack: pb.Nack | None = None
-    n_extending: int = 0
-    is_lost: bool = False
-
-    @property
-    def id(self) -> str:
-        """The delivery's id."""
-        return self.message.delivery_id
-
-
-@dataclass(eq=False)
-class _Stream:
-    """What waits to be said on one Consume stream. `is_closing`: half-close after that."""
-
-    says: pb.ConsumeRequest = field(default_factory=pb.ConsumeRequest)
-    is_closing: bool = False
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def grant(self, credit: int) -> None:
-        self.says.credit += credit
-        self.changed.set()
-
-    def close(self) -> None:
-        self.is_closing = True
-        self.changed.set()
-
-    async def requests(self, first: pb.ConsumeRequest) -> AsyncIterator[pb.ConsumeRequest]:
-        yield first
-        while not self.is_closing:
-            await self.changed.wait()
-            self.changed.clear()
-            says, self.says = self.says, pb.ConsumeRequest()
-            if says.ByteSize():
-                yield says
 
 
 class Incoming:
@@ -92,7 +41,7 @@ class Incoming:
     consumer
         Who consumes, for the broker's statistics.
     ready
-        Where new deliveries are put.
+        Where new deliveries are put, with this queue.
     on_change
         Called when something was delivered, settled, connected or lost.
     """
@@ -102,7 +51,7 @@ class Incoming:
         access: QueueAccess,
         credit: int,
         consumer: str,
-        ready: asyncio.Queue[Held],
+        ready: asyncio.Queue[tuple[Incoming, Held]],
         on_change: Callable[[], None],
     ) -> None:
         self._access = access
@@ -111,7 +60,7 @@ class Incoming:
         self._ready = ready
         self._on_change = on_change
         self._held: dict[str, Held] = {}
-        self._stream: _Stream | None = None
+        self._stream: Stream | None = None
         self._lease = 0.0
         self._lease_known = asyncio.Event()
         self._elsewhere = asyncio.Event()
@@ -196,7 +145,7 @@ class Incoming:
         metadata = await self._access.metadata()
         if self.is_stopped:
             return
-        stream = self._stream = _Stream()
+        stream = self._stream = Stream()
         first = pb.ConsumeRequest(
             mqid=self.mqid,
             credit=max(self._credit - len(self._held), 0),
@@ -225,7 +174,7 @@ class Incoming:
     async def _read(
         self,
         call: grpc.aio.StreamStreamCall[pb.ConsumeRequest, pb.ConsumeResponse],
-        stream: _Stream,
+        stream: Stream,
         backoff: Backoff,
     ) -> None:
         async for response in call:
@@ -236,7 +185,7 @@ class Incoming:
                 self._access.answered()
                 backoff.reset()
             for message in response.deliveries:
-                self._take(Held(self, message, stream))
+                self._take(Held(message, stream))
             self._conclude(self._answered(response.settled), response.lost)
             self._on_change()
 
@@ -244,7 +193,7 @@ class Incoming:
         if self.is_stopped:
             return
         self._held[held.id] = held
-        self._ready.put_nowait(held)
+        self._ready.put_nowait((self, held))
 
     def _decide(self, held: Held, nack: pb.Nack | None) -> None:
         if held.is_lost:
@@ -295,13 +244,12 @@ class Incoming:
         await self._lease_known.wait()
         while True:
             await asyncio.sleep(self._lease / 3)
-            if self._stream is None:
-                continue
+            stream = self._stream
             for held in self._held.values():
-                if held.stream is self._stream and not held.is_decided:
-                    self._stream.says.extend.append(held.id)
+                if stream is not None and held.stream is stream and not held.is_decided:
+                    stream.says.extend.append(held.id)
+                    stream.changed.set()
                     held.n_extending += 1
-            self._stream.changed.set()
             self._elsewhere.set()
 
     async def _settle_elsewhere(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
 
 import grpc
 import grpc.aio
@@ -38,10 +37,8 @@ class Outgoing:
     def __init__(self, access: QueueAccess) -> None:
         self.access = access
 
-    async def publish(
-        self, incoming: Mqid, event_id: str, payload: bytes, headers: Mapping[str, str]
-    ) -> None:
-        """Publish the result of an event, confirmed.
+    async def publish(self, incoming: Mqid, cause: pb.Event, payload: bytes) -> None:
+        """Publish what the event `cause` of `incoming` led to, with its headers; confirmed.
 
         Raises OutputRefused if the queue is closed or the result is too large, QueueRefused if
         the broker refuses this worker.
@@ -50,17 +47,27 @@ class Outgoing:
         if len(payload) > MAX_PAYLOAD:
             raise OutputRefused(f"the out file has {len(payload)} bytes, above {MAX_PAYLOAD}")
         event = pb.Event(
-            event_id=derived_event_id(incoming, event_id, mqid), payload=payload, headers=headers
+            event_id=derived_event_id(incoming, cause.event_id, mqid),
+            payload=payload,
+            headers=cause.headers,
         )
         request = pb.PublishBatchRequest(mqid=mqid, events=[event])
         try:
             answer = await self.access.call(self.access.stub.PublishBatch, request)
         except QueueRefused as refused:
-            if _is_closed(refused.__cause__):
+            error = refused.__cause__
+            if _is_closed(error):
                 raise OutputRefused(f"the outgoing queue {mqid} is closed") from refused
+            # A result that the broker calls malformed must not end one worker after the other.
+            if _has_code(error, grpc.StatusCode.INVALID_ARGUMENT):
+                raise OutputRefused(str(refused)) from refused
             raise
         if answer.n_published == 0:
-            _LOG.info("the result of event %s was there already", event_id)
+            _LOG.info("the result of event %s was there already", cause.event_id)
+
+
+def _has_code(error: BaseException | None, code: grpc.StatusCode) -> bool:
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() is code
 
 
 def _is_closed(error: BaseException | None) -> bool:
@@ -70,10 +77,10 @@ def _is_closed(error: BaseException | None) -> bool:
         return False
     # The type of the PreconditionFailure, a string in the serialized details: reading it needs
     # no further package on the worker.
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin" and b"QUEUE_CLOSED" in _bytes(value):
-            return True
-    return False
+    return any(
+        key == "grpc-status-details-bin" and b"QUEUE_CLOSED" in _bytes(value)
+        for key, value in error.trailing_metadata() or ()
+    )
 
 
 def _bytes(value: str | bytes) -> bytes:

@@ -22,6 +22,7 @@ from ewms_pilot.environment import PilotConfig
 from ewms_pilot.errors import ConfigurationError, FatalError, ScratchUnusable
 from ewms_pilot.runners import Runner, inherited_environment
 from ewms_pilot.spawner import SpawnerLink
+from ewms_pilot.tasks import Tasks
 from ewms_pilot.worker import Worker
 
 __all__ = ["EXIT_CONFIGURATION", "EXIT_DONE", "EXIT_FATAL", "EXIT_TERMINATED", "run_pilot"]
@@ -49,15 +50,24 @@ async def _run(config: PilotConfig, runner: Runner, spawner: SpawnerLink) -> int
     chirps = _open_chirps(config, commands, runner.inherited)
     chirps.status(PilotStatus.STARTED)
     async with asyncio.TaskGroup() as group:
+        listening = group.create_task(commands.listen())
         chirping = group.create_task(chirps.run())
         work = asyncio.create_task(_work(config, runner, commands, chirps))
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+            asyncio.get_running_loop().add_signal_handler(number, _cancel_once, work)
         await asyncio.wait([work])
         code = _conclude(work, chirps)
         chirping.cancel()
-    await chirps.flush(_LAST_CHIRPS)
+        await asyncio.wait([chirping])
+        await chirps.flush(_LAST_CHIRPS)
+        listening.cancel()
     return code
+
+
+def _cancel_once(work: asyncio.Task[None]) -> None:
+    # A second signal must not interrupt the cleaning up that the first one began.
+    if not work.cancelling():
+        work.cancel()
 
 
 def _conclude(work: asyncio.Task[None], chirps: Chirps) -> int:
@@ -84,10 +94,8 @@ async def _work(
     channels = Channels()
     scratch = _make_scratch(config.scratch_base)
     try:
-        async with asyncio.TaskGroup() as group:
-            listening = group.create_task(commands.listen())
-            await Worker(config, runner, commands, chirps, channels, scratch).run()
-            listening.cancel()
+        tasks = Tasks(config, runner, commands, scratch)
+        await Worker(config, tasks, chirps, channels).run()
     finally:
         await channels.close()
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)

@@ -81,7 +81,7 @@ class Runner:
         source = image if "://" in image else f"docker://{image}"
         unpacked = str(to / "".join(c if c.isalnum() else "-" for c in source))
         argv = [self.program, "build", "--fix-perms", "--force", "--sandbox", unpacked, source]
-        return unpacked, Invocation(argv, dict(self.inherited))
+        return unpacked, Invocation(argv, self.inherited)
 
     def invocation(self, command: Command, image: str, folders: Folders) -> Invocation:
         """The invocation of `command` in these folders; `image` is what `prepare` answered."""
@@ -91,16 +91,13 @@ class Runner:
         if self.kind == "process":
             return Invocation(args, {**self.inherited, **env})
         if self.kind == "docker":
-            return Invocation(
-                [self.program, "run", "--rm", "--init", *_mounts(folders), *_env_options(env)]
-                + [image, *args],
-                dict(self.inherited),
-            )
+            options = ["--rm", "--init", *_mounts(folders), *_env_options(env)]
+            return Invocation([self.program, "run", *options, image, *args], self.inherited)
         # As variables and not as options: they would stand in the list of processes.
         passed = {f"APPTAINERENV_{name}": value for name, value in env.items()}
+        options = ["--containall", "--no-eval", *_mounts(folders)]
         return Invocation(
-            [self.program, "--silent", "run", "--containall", "--no-eval"]
-            + [*_mounts(folders), image, *args],
+            [self.program, "--silent", "run", *options, image, *args],
             {**self.inherited, **passed},
         )
 

@@ -1,101 +1,15 @@
-"""A broker on a socket, and pilots as real processes with real environments."""
+"""A broker on a socket, and a pool of pilots."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from event_server import CREDENTIAL, EventServer
-
-
-@dataclass
-class PilotProcess:
-    """A pilot that runs, and what it has said."""
-
-    process: asyncio.subprocess.Process
-    scratch: Path
-    log: bytearray = field(default_factory=bytearray)
-    reading: asyncio.Task[None] | None = None
-
-    async def read(self) -> None:
-        assert self.process.stderr is not None
-        while part := await self.process.stderr.read(65536):
-            self.log += part
-
-    async def ended(self, timeout: float = 15.0) -> int:
-        async with asyncio.timeout(timeout):
-            code = await self.process.wait()
-            assert self.reading is not None
-            await self.reading
-        return code
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-
-
-@dataclass
-class Pool:
-    """Starts pilots in a folder and hears their chirps."""
-
-    server: EventServer
-    folder: Path
-    pilots: list[PilotProcess] = field(default_factory=list)
-    chirps: list[str] = field(default_factory=list)
-    chirped: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    @property
-    def statuses(self) -> list[str]:
-        prefix = "ulog HTChirpEWMSPilotStatus: "
-        return [json.loads(text[len(prefix) :]) for text in self.chirps if text.startswith(prefix)]
-
-    async def start(self, args: str, *, has_tokens: bool = False, **settings: str) -> PilotProcess:
-        scratch = self.folder / f"scratch-{len(self.pilots)}"
-        scratch.mkdir()
-        env_file = scratch / "secrets.json"
-        env_file.write_text(json.dumps({"EWMS_PILOT_QUEUE_CREDENTIAL": CREDENTIAL}))
-        env_file.chmod(0o600)
-        environ = {
-            "PATH": os.environ["PATH"],
-            "_CONDOR_SCRATCH_DIR": str(scratch),
-            "EWMS_PILOT_RUNNER": "process",
-            "EWMS_PILOT_TASK_IMAGE": "image:1",
-            "EWMS_PILOT_TASK_ARGS": args,
-            "EWMS_PILOT_QUEUE_INCOMING": "in",
-            "EWMS_PILOT_QUEUE_INCOMING_BROKER_ADDRESS": self.server.address,
-            "EWMS_PILOT_QUEUE_OUTGOING": "out",
-            "EWMS_PILOT_QUEUE_OUTGOING_BROKER_ADDRESS": self.server.address,
-            "EWMS_PILOT_HTCHIRP": "true",
-            "EWMS_PILOT_CHIRP_SOCKET": str(self.folder / "chirps"),
-            "EWMS_PILOT_ENV_FILE": str(env_file),
-        }
-        environ.update({f"EWMS_PILOT_{name.upper()}": value for name, value in settings.items()})
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ewms_pilot.main",
-            env=environ, cwd=scratch, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        pilot = PilotProcess(process, scratch)
-        pilot.reading = asyncio.create_task(pilot.read())
-        self.pilots.append(pilot)
-        return pilot
-
-    async def until_chirped(self, text: str, timeout: float = 15.0) -> None:
-        async with asyncio.timeout(timeout), self.chirped:
-            await self.chirped.wait_for(lambda: any(text in chirp for chirp in self.chirps))
-
-    async def hear(self, receiver: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            self.chirps.append((await loop.sock_recv(receiver, 65536)).decode())
-            async with self.chirped:
-                self.chirped.notify_all()
+from pilot_event_server import EventServer
+from pilot_pool import Pool
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import Pool
+from pilot_pool import Pool
 
 
 async def test_events_become_results_and_the_pilot_ends_with_the_queue(pool: Pool) -> None:

@@ -174,8 +174,9 @@ class EventServer(services.EventServiceServicer):
         queue = await self._authorize(first.mqid, context)
         queue.n_streams += 1
         stream = _Stream(self, queue, first.credit)
-        yield pb.ConsumeResponse(lease=Duration(nanos=int(self.lease * 1e9) % 10**9,
-                                                seconds=int(self.lease)))
+        yield pb.ConsumeResponse(
+            lease=Duration(nanos=int(self.lease * 1e9) % 10**9, seconds=int(self.lease))
+        )
         hearing = asyncio.create_task(stream.hear(requests))
         try:
             async for response in stream.talk():
@@ -255,9 +256,7 @@ class _Stream:
 
     def _has_something(self) -> bool:
         can_deliver = bool(self._credit > 0 and self._queue.ready)
-        return bool(
-            self._answers or self._is_half_closed or self._queue.is_drained or can_deliver
-        )
+        return bool(self._answers or self._is_half_closed or self._queue.is_drained or can_deliver)
 
     def _deliver(self) -> list[pb.Delivery]:
         deliveries = []
@@ -270,9 +269,7 @@ class _Stream:
                 event, self, time.monotonic() + self._server.lease
             )
             self._credit -= 1
-            deliveries.append(
-                pb.Delivery(delivery_id=delivery_id, event=event, n_deliveries=count)
-            )
+            deliveries.append(pb.Delivery(delivery_id=delivery_id, event=event, n_deliveries=count))
         return deliveries
 
 

@@ -1,0 +1,69 @@
+"""What an incoming queue keeps in memory: deliveries that are held, and what waits to be said.
+
+Plain state; the rules are in `incoming`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from ewms.mqs.v1 import event_service_pb2 as pb
+
+__all__ = ["Held", "Stream"]
+
+
+@dataclass(eq=False)
+class Held:
+    """A delivery that is not settled yet.
+
+    `work` is the task that works on it, cancelled if the delivery is lost. Once `is_decided`,
+    `nack` says how it is refused; None acknowledges it. `n_extending` extensions are unanswered
+    on the stream: answers name the delivery only, and come in order.
+    """
+
+    message: pb.Delivery
+    stream: Stream
+    work: asyncio.Task[None] | None = None
+    is_decided: bool = False
+    nack: pb.Nack | None = None
+    n_extending: int = 0
+    is_lost: bool = False
+
+    @property
+    def id(self) -> str:
+        """The delivery's id."""
+        return self.message.delivery_id
+
+
+@dataclass(eq=False)
+class Stream:
+    """What waits to be said on one Consume stream. `is_closing`: half-close after that."""
+
+    says: pb.ConsumeRequest = field(default_factory=pb.ConsumeRequest)
+    is_closing: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def grant(self, credit: int) -> None:
+        """Let the broker deliver so many more."""
+        self.says.credit += credit
+        self.changed.set()
+
+    def close(self) -> None:
+        """Half-close, once everything is said."""
+        self.is_closing = True
+        self.changed.set()
+
+    async def requests(self, first: pb.ConsumeRequest) -> AsyncIterator[pb.ConsumeRequest]:
+        """What the stream sends, in as few messages as the reader lets through."""
+        yield first
+        while True:
+            if self.says.ByteSize():
+                says, self.says = self.says, pb.ConsumeRequest()
+                yield says
+            elif self.is_closing:
+                return
+            else:
+                self.changed.clear()
+                await self.changed.wait()
