@@ -1,4 +1,7 @@
-"""Which fields of which resource a filter may ask for, and what they hold. The contract lists them."""
+"""Which fields of which resource a filter may ask for, and what they hold.
+
+The contract's comments on the `filter` fields list the same.
+"""
 
 from __future__ import annotations
 
