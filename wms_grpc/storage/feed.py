@@ -28,6 +28,7 @@ __all__ = [
     "FeedPart",
     "Position",
     "PositionPart",
+    "ResumedWorkflow",
     "RevisionPart",
     "feed_head",
     "read_positions",
@@ -120,6 +121,15 @@ class PositionPart:
     def decoded(self) -> watch_pb2.WorkflowRevision:
         """The revision, decoded once for all who look into it; not to be changed."""
         return workflow_service_pb2.WatchWorkflowsResponse.FromString(self.message).revision
+
+
+@dataclass(frozen=True, slots=True)
+class ResumedWorkflow:
+    """What a watch that goes on must know of its workflow."""
+
+    epoch: str
+    revision: int
+    is_settled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,12 +262,11 @@ async def read_positions(
 
 async def resume_workflow(
     db: Database, workflow_id: WorkflowId, after: int, epoch: str
-) -> tuple[str, int | None]:
+) -> ResumedWorkflow:
     """Check that a watch can go on after that revision.
 
-    Returns the feed's epoch and, when the workflow has settled, its last revision. Raises NotFound
-    for an unknown workflow, PositionLost for a revision that is not kept or not made yet, and for
-    another epoch than the feed's (empty: not checked).
+    Raises NotFound for an unknown workflow, PositionLost for a revision that is not kept or not
+    made yet, and for another epoch than the feed's (empty: not checked).
     """
     row = await db.fetchrow(_RESUME, workflow_id=workflow_id, after=after)
     if row is None or row["revision"] is None:
@@ -268,7 +277,7 @@ async def resume_workflow(
         raise PositionLost(f"revision {after} lies in the future of {row['revision']}")
     if after < row["revision"] and not row["is_kept"]:
         raise PositionLost(f"what follows revision {after} is no longer kept")
-    return row["epoch"], row["revision"] if row["is_settled"] else None
+    return ResumedWorkflow(row["epoch"], row["revision"], row["is_settled"])
 
 
 async def feed_head(db: Database) -> FeedHead:
