@@ -1,13 +1,21 @@
-"""From the request's message to the domain's submission, defaults filled in."""
+"""Between SubmitWorkflow's messages and the domain's submission, defaults filled in."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from ewms.wms.v1 import task_pb2, workflow_service_pb2
+from wms_grpc.domain.ids import WorkflowId
 from wms_grpc.domain.model import PilotConfig, WorkerConfig
 from wms_grpc.domain.submission import Submission, TaskSpec
 from wms_grpc.domain.translation import DEFAULT_PRIORITY
+from wms_grpc.storage.requests import RequestKey, find_repeat
+from wms_grpc.storage.store import Store
+from wms_grpc.storage.submissions import Submitted, submitted_of
 
-__all__ = ["submission_from"]
+__all__ = ["submission_from", "submit_response", "submitted_before"]
+
+_MOST_LISTED_TASKS: Final = 1_000
 
 _DEFAULTS = WorkerConfig()
 _PILOT_DEFAULTS = PilotConfig()
@@ -23,6 +31,24 @@ def submission_from(request: workflow_service_pb2.SubmitWorkflowRequest, owner: 
         public_aliases=tuple(request.public_queue_aliases),
         tasks=tuple(_task(task) for task in request.tasks),
     )
+
+
+def submit_response(submitted: Submitted) -> workflow_service_pb2.SubmitWorkflowResponse:
+    """Return the answer; without the lists where they are long."""
+    is_listed = len(submitted.directives) <= _MOST_LISTED_TASKS
+    return workflow_service_pb2.SubmitWorkflowResponse(
+        workflow=submitted.workflow,
+        task_directives=submitted.directives if is_listed else (),
+        taskforces=submitted.taskforces if is_listed else (),
+    )
+
+
+async def submitted_before(
+    store: Store, key: RequestKey
+) -> workflow_service_pb2.SubmitWorkflowResponse:
+    """Return what a repeated submission made, as it is now. Raises AlreadyExists."""
+    workflow_id = await find_repeat(store.db, key)
+    return submit_response(await submitted_of(store.db, WorkflowId(workflow_id or "")))
 
 
 def _task(task: task_pb2.TaskSpec) -> TaskSpec:

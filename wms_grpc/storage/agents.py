@@ -59,6 +59,8 @@ _CLAIM_PUSHES = statement("""
     WITH due AS (
       SELECT t.taskforce_uuid FROM wms.taskforce t
       WHERE t.schedd = :schedd AND t.assignment IS NOT NULL AND t.assignment_due <= now()
+        AND EXISTS (SELECT FROM wms.agent a
+          WHERE a.schedd = :schedd AND a.session = :session AND a.lease_until > now())
         AND (t.assigned_session IS DISTINCT FROM :session
              OR t.assigned_time < now() - :push_again_after::interval)
         AND (t.assignment = 'stop' OR EXISTS (
@@ -84,6 +86,7 @@ _UNCLAIM = statement("""
 _CLAIM_STRAYS = statement("""
     UPDATE wms.stray_cluster SET assigned_session = :session, assigned_time = now()
     WHERE schedd = :schedd AND due <= now()
+      AND EXISTS (SELECT FROM wms.agent a WHERE a.schedd = :schedd AND a.session = :session)
       AND (assigned_session IS DISTINCT FROM :session
            OR assigned_time < now() - :push_again_after::interval)
     RETURNING taskforce_uuid, cluster_id, attempt
@@ -93,6 +96,7 @@ _CLAIM_HOLDS = statement("""
     UPDATE wms.taskforce SET hold_pushed = hold_wanted, hold_session = :session
     WHERE schedd = :schedd AND (hold_wanted OR hold_pushed)
       AND phase = 'CONDOR_SUBMIT' AND cluster_id IS NOT NULL
+      AND EXISTS (SELECT FROM wms.agent a WHERE a.schedd = :schedd AND a.session = :session)
       AND (hold_wanted <> hold_pushed OR hold_session IS DISTINCT FROM :session)
     RETURNING taskforce_uuid, attempt, cluster_id, hold_wanted
 """)
@@ -160,7 +164,8 @@ async def n_unanswered(executor: Executor, schedd: str, session: int) -> int:
 async def claim_pushes(executor: Executor, schedd: str, session: int, most: int) -> list[Push]:
     """Claim what the session is to be told: stops first, then starts in the order of launching.
 
-    Nothing of a paused workflow is started. Each claim counts an attempt.
+    Nothing of a paused workflow is started. Each claim counts an attempt. A session that a newer
+    one has replaced, or whose lease has run out, claims nothing.
     """
     rows = await executor.fetch(
         _CLAIM_PUSHES,

@@ -74,8 +74,8 @@ async def apply_report(store: Store, uuid: str, apply: Applied) -> Taskforce | N
         return after
 
 
-async def stop_stray(store: Store, taskforce_uuid: str, cluster_id: int, attempt: int) -> None:
-    """Have a cluster stopped that is not its taskforce's own. Idempotent."""
+async def stop_stray(store: Store, taskforce_uuid: str, cluster_id: int, attempt: int) -> str:
+    """Have a cluster stopped that is not its taskforce's own; return its schedd. Idempotent."""
     async with store.db.transaction() as tx:
         schedd = await tx.fetchval(_SCHEDD, taskforce_uuid=taskforce_uuid)
         await tx.execute(
@@ -85,6 +85,7 @@ async def stop_stray(store: Store, taskforce_uuid: str, cluster_id: int, attempt
             schedd=schedd,
             attempt=attempt,
         )
+    return str(schedd)
 
 
 async def stray_ended(store: Store, taskforce_uuid: str, cluster_id: int) -> None:

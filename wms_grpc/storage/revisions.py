@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from wms_grpc.domain.model import (
     Taskforce,
     Workflow,
 )
+from wms_grpc.domain.topics import CLOSING, Topic, topics_of_taskforce, topics_of_workflow
 from wms_grpc.storage import messages
 from wms_grpc.storage.records import workflow_from
 
@@ -127,6 +129,7 @@ class Revision:
         self.now = now
         self.changes: list[watch_pb2.Change] = []
         self.history: list[HistoryLine] = []
+        self.wakes: set[Topic] = set()
 
     @property
     def is_needed(self) -> bool:
@@ -160,6 +163,7 @@ class Revision:
         )
         self.changes.append(watch_pb2.Change(taskforce=messages.taskforce_message(taskforce)))
         self._record_phases(taskforce)
+        self.wakes |= topics_of_taskforce(taskforce, None)
 
     def taskforce_changed(self, taskforce: Taskforce, before: Taskforce) -> None:
         """Say what a taskforce is now, and what it was."""
@@ -170,6 +174,7 @@ class Revision:
             )
         )
         self._record_phases(taskforce)
+        self.wakes |= topics_of_taskforce(taskforce, before)
 
     def _record_phases(self, taskforce: Taskforce) -> None:
         for change in taskforce.phase_log:
@@ -190,6 +195,12 @@ class Revision:
     def queue_changed(self, queue: Queue) -> None:
         """Say what a queue is now."""
         self.changes.append(watch_pb2.Change(queue=messages.queue_message(queue)))
+        if queue.is_close_due:
+            self.wakes.add(CLOSING)
+
+    def topics(self) -> set[Topic]:
+        """Return which loops have something to do now."""
+        return self.wakes | topics_of_workflow(self.workflow, self.before)
 
     def parts(self) -> list[CommittedPart]:
         """Number the revision and encode it."""
@@ -235,7 +246,7 @@ class RevisionSet:
 async def revising(
     db: Database,
     workflow_ids: Iterable[WorkflowId],
-    on_commit: Callable[[Sequence[CommittedPart]], None],
+    on_commit: Callable[[Sequence[CommittedPart], AbstractSet[Topic]], None],
 ) -> AsyncIterator[RevisionSet]:
     """Change workflows in one transaction, one revision each.
 
@@ -246,7 +257,8 @@ async def revising(
     workflow_ids
         The workflows to lock. None: the block finds them out and calls `lock` itself.
     on_commit
-        Is given what was committed, at once after the commit: it wakes who watches.
+        Is given what was committed, at once after the commit, and the topics that concerns: it
+        wakes who watches and who works on.
 
     Nothing is written for a workflow that was not changed. If the block raises, nothing is.
     """
@@ -259,7 +271,8 @@ async def revising(
         needed = [revision for revision in revisions.all() if revision.is_needed]
         if needed:
             parts = await _write(tx, needed)
-            tx.after_commit(lambda: on_commit(parts))
+            topics = {topic for revision in needed for topic in revision.topics()}
+            tx.after_commit(lambda: on_commit(parts, topics))
 
 
 async def _write(tx: Transaction, revisions: Sequence[Revision]) -> list[CommittedPart]:

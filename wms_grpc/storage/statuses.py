@@ -18,6 +18,7 @@ from ewms_postgres.statements import statement
 from wms_grpc.domain.ids import WorkflowId, workflow_of_taskforce
 from wms_grpc.domain.model import Cause
 from wms_grpc.domain.phases import count_busy
+from wms_grpc.domain.topics import launch_topic
 from wms_grpc.storage import messages
 from wms_grpc.storage.revisions import RevisionSet
 from wms_grpc.storage.store import Store
@@ -88,7 +89,10 @@ async def report_statuses(
                 result = _result(row)
                 results[id(report)] = result
                 if result == "UPDATED":
-                    revisions[row["workflow_id"]].statuses_changed(_message(report, row))
+                    revision = revisions[row["workflow_id"]]
+                    revision.statuses_changed(_message(report, row))
+                    # A worker that runs leaves room for one that waits to be launched.
+                    revision.wakes.add(launch_topic(row["cluster_location"]))
             _record(revisions, source)
     return [
         results.get(id(report), "STALE" if report.taskforce_uuid in newest else "NOT_FOUND")

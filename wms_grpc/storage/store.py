@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from ewms_postgres.database import Database
 from wms_grpc.domain.ids import WorkflowId
+from wms_grpc.domain.topics import Topic
 from wms_grpc.storage.revisions import CommittedPart, RevisionSet, revising
 
 __all__ = ["Store"]
@@ -17,12 +19,13 @@ __all__ = ["Store"]
 class Store:
     """A database, and who is told of each commit.
 
-    `on_commit` is called at once after a commit with what it wrote, in the process that wrote it;
-    it wakes loops and watches and must neither block nor raise.
+    `on_commit` is called at once after a commit, in the process that wrote it, with what was
+    written and the topics that concerns; it wakes watches and loops and must neither block nor
+    raise.
     """
 
     db: Database
-    on_commit: Callable[[Sequence[CommittedPart]], None]
+    on_commit: Callable[[Sequence[CommittedPart], AbstractSet[Topic]], None]
 
     def revising(
         self, workflow_ids: Iterable[WorkflowId]

@@ -8,16 +8,27 @@ from datetime import timedelta
 from typing import Final
 
 from ewms.wms.v1 import task_pb2, taskforce_pb2, watch_pb2, workflow_pb2
+from ewms_postgres.database import Database
 from ewms_postgres.errors import UniqueViolation
 from ewms_postgres.statements import statement
+from wms_grpc.domain.errors import NotFound
+from wms_grpc.domain.ids import WorkflowId
+from wms_grpc.domain.topics import ACTIVATION
 from wms_grpc.domain.translation import Plan
 from wms_grpc.storage import messages
-from wms_grpc.storage.records import directive_spec, phase_log_json, taskforce_spec
+from wms_grpc.storage.queues import directives_of, queues_of
+from wms_grpc.storage.records import (
+    directive_spec,
+    phase_log_json,
+    taskforce_from,
+    taskforce_spec,
+    workflow_from,
+)
 from wms_grpc.storage.requests import RequestKey
 from wms_grpc.storage.revisions import CommittedPart, encode_revision, feed_arguments
 from wms_grpc.storage.store import Store
 
-__all__ = ["CLAIM", "Submitted", "insert_plan", "messages_of"]
+__all__ = ["CLAIM", "Submitted", "insert_plan", "messages_of", "submitted_of"]
 
 CLAIM: Final = timedelta(seconds=30)
 """For how long a workflow is one process's, while that asks the MQS on its behalf."""
@@ -70,6 +81,13 @@ _INSERT = statement("""
 """)
 
 
+_WORKFLOW = statement("SELECT * FROM wms.workflow WHERE workflow_id = :workflow_id")
+
+_TASKFORCES = statement("""
+    SELECT * FROM wms.taskforce WHERE workflow_id = :workflow_id ORDER BY taskforce_uuid
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class Submitted:
     """A plan as the contract's messages."""
@@ -90,24 +108,43 @@ def messages_of(plan: Plan) -> Submitted:
     )
 
 
-async def insert_plan(store: Store, plan: Plan, submitted: Submitted, key: RequestKey) -> bool:
+async def insert_plan(
+    store: Store, plan: Plan, submitted: Submitted, key: RequestKey, *, is_claimed: bool
+) -> bool:
     """Write a workflow with its first revision, all or nothing, in one round trip.
 
-    Returns False, having written nothing, if the request id was used before. The workflow is born
-    claimed for activation, so that the process which took it can ask for its queues at once while
-    no other does the same.
+    Returns False, having written nothing, if the request id was used before. With `is_claimed`
+    the workflow is born claimed for activation: this process asks for its queues at once, and no
+    other does the same.
     """
     parts = encode_revision(
         plan.workflow, _changes(submitted), plan.workflow.create_time, before=None
     )
     try:
-        await store.db.execute(_INSERT, **_arguments(plan, key, parts))
+        await store.db.execute(_INSERT, **_arguments(plan, key, parts, is_claimed=is_claimed))
     except UniqueViolation as error:
         if error.constraint == "request_pkey":
             return False
         raise
-    store.on_commit(parts)
+    store.on_commit(parts, frozenset() if is_claimed else frozenset({ACTIVATION}))
     return True
+
+
+async def submitted_of(db: Database, workflow_id: WorkflowId) -> Submitted:
+    """Return a workflow and what belongs to it, as it is now. Raises NotFound."""
+    async with db.transaction("repeatable_read", readonly=True) as tx:
+        workflow = await tx.fetchrow(_WORKFLOW, workflow_id=workflow_id)
+        if workflow is None:
+            raise NotFound("workflow", workflow_id)
+        directives = (await directives_of(tx, [workflow_id]))[workflow_id]
+        queues = (await queues_of(tx, [workflow_id]))[workflow_id]
+        taskforces = await tx.fetch(_TASKFORCES, workflow_id=workflow_id)
+    return Submitted(
+        messages.workflow_message(workflow_from(workflow)),
+        [messages.task_directive_message(directive) for directive in directives],
+        [messages.taskforce_message(taskforce_from(row)) for row in taskforces],
+        [messages.queue_message(queue) for queue in queues],
+    )
 
 
 def _changes(submitted: Submitted) -> list[watch_pb2.Change]:
@@ -119,7 +156,9 @@ def _changes(submitted: Submitted) -> list[watch_pb2.Change]:
     ]
 
 
-def _arguments(plan: Plan, key: RequestKey, parts: Sequence[CommittedPart]) -> dict[str, object]:
+def _arguments(
+    plan: Plan, key: RequestKey, parts: Sequence[CommittedPart], *, is_claimed: bool
+) -> dict[str, object]:
     workflow = plan.workflow
     return {
         "workflow_id": workflow.workflow_id,
@@ -132,7 +171,7 @@ def _arguments(plan: Plan, key: RequestKey, parts: Sequence[CommittedPart]) -> d
         "create_time": workflow.create_time,
         "n_tasks": workflow.n_tasks,
         "n_taskforces": workflow.n_taskforces,
-        "claim": CLAIM,
+        "claim": CLAIM if is_claimed else timedelta(0),
         "source": f"user {workflow.owner}",
         "rpc": key.rpc,
         "request_id": key.request_id,

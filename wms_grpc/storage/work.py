@@ -14,13 +14,13 @@ import asyncpg
 from ewms_postgres.database import Executor
 from ewms_postgres.statements import statement
 from wms_grpc.domain.ids import Mqid, TaskId, WorkflowId
+from wms_grpc.domain.translation import Plan
 from wms_grpc.storage.store import Store
 from wms_grpc.storage.submissions import CLAIM
 
 __all__ = [
     "Activation",
     "NextDue",
-    "activation_of",
     "claim_activations",
     "claim_closings",
     "claim_releases",
@@ -51,11 +51,6 @@ _CLAIM_ACTIVATIONS = statement(f"""
     UPDATE wms.workflow w SET claim_until = now() + :claim::interval
     FROM claimed c WHERE w.workflow_id = c.workflow_id
     RETURNING {_ACTIVATION_COLUMNS}, w.create_time
-""")
-
-_ACTIVATION_OF = statement(f"""
-    SELECT {_ACTIVATION_COLUMNS} FROM wms.workflow w
-    WHERE w.workflow_id = :workflow_id AND w.activation_due IS NOT NULL
 """)
 
 _CLAIM_RELEASES = statement("""
@@ -104,18 +99,21 @@ class Activation:
     priority: int
     queues: tuple[tuple[Mqid, str, bool], ...]
 
+    @classmethod
+    def of(cls, plan: Plan) -> Activation:
+        """Return what is to be asked for a workflow that was just submitted."""
+        return cls(
+            plan.workflow.workflow_id,
+            plan.workflow.priority,
+            tuple((queue.mqid, queue.alias, queue.is_public) for queue in plan.queues),
+        )
+
 
 async def claim_activations(executor: Executor, most: int) -> list[Activation]:
     """Claim workflows whose queues are to be asked for, by priority, then age."""
     rows = await executor.fetch(_CLAIM_ACTIVATIONS, most=most, claim=CLAIM)
     rows.sort(key=lambda row: (-row["priority"], row["create_time"]))
     return [_activation(row) for row in rows]
-
-
-async def activation_of(executor: Executor, workflow_id: WorkflowId) -> Activation | None:
-    """Return what is to be asked for a workflow that this process has claimed already."""
-    row = await executor.fetchrow(_ACTIVATION_OF, workflow_id=workflow_id)
-    return _activation(row) if row else None
 
 
 async def postpone_activation(

@@ -39,6 +39,9 @@ CREATE TABLE wms.workflow (
 ) WITH (fillfactor = 80);
 CREATE INDEX workflow_by_age ON wms.workflow (create_time DESC, workflow_id DESC);
 CREATE INDEX workflow_by_priority ON wms.workflow (priority DESC, workflow_id DESC);
+CREATE INDEX workflow_by_state ON wms.workflow (state, create_time DESC, workflow_id DESC);
+CREATE INDEX workflow_of_owner ON wms.workflow (owner, create_time DESC, workflow_id DESC);
+CREATE INDEX workflow_by_label ON wms.workflow USING gin (labels jsonb_path_ops);
 CREATE INDEX workflow_to_activate ON wms.workflow (priority DESC, create_time)
   WHERE activation_due IS NOT NULL;
 CREATE INDEX workflow_to_release ON wms.workflow (release_due) WHERE release_due IS NOT NULL;
@@ -97,6 +100,8 @@ CREATE INDEX taskforce_of_workflow ON wms.taskforce (workflow_id, taskforce_uuid
 CREATE INDEX taskforce_of_task ON wms.taskforce (task_id);
 CREATE INDEX taskforce_by_age ON wms.taskforce (create_time DESC, taskforce_uuid DESC);
 CREATE INDEX taskforce_by_priority ON wms.taskforce (priority DESC, taskforce_uuid DESC);
+CREATE INDEX taskforce_by_phase
+  ON wms.taskforce (phase, create_time DESC, taskforce_uuid DESC);
 CREATE INDEX taskforce_to_launch
   ON wms.taskforce (cluster_location, priority DESC, create_time, taskforce_uuid)
   WHERE phase = 'PRE_LAUNCH';

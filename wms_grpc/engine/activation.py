@@ -1,0 +1,110 @@
+"""Activation: asks the MQS for the queues of workflows that wait for theirs.
+
+By priority, then age. A workflow that is told to try again later waits with the reason shown,
+while the others go ahead. While the MQS is away only one workflow at a time asks, so that an
+outage costs neither the MQS nor the database more than it must. Asking is idempotent by workflow:
+a process that dies after a grant leaves a claim that runs out, and another one asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from ewms_rpc.backoff import Backoff
+from wms_grpc.domain.errors import PeerUnavailable
+from wms_grpc.domain.model import Cause, WorkflowState
+from wms_grpc.domain.topics import ACTIVATION
+from wms_grpc.engine.loops import reconcile
+from wms_grpc.engine.mqs import Granted, Mqs, QueuesRefused
+from wms_grpc.engine.wakeups import Wakeups
+from wms_grpc.storage import lifecycle, work
+from wms_grpc.storage.store import Store
+from wms_grpc.storage.work import Activation
+
+__all__ = ["Activator"]
+
+_log = structlog.get_logger(__name__)
+
+_WORKERS: Final = 8
+_MOST_OFFERED: Final = 256
+
+
+class Activator:
+    """Asks for queues, a few workflows at a time."""
+
+    def __init__(self, store: Store, mqs: Mqs, wakeups: Wakeups) -> None:
+        self._store = store
+        self._mqs = mqs
+        self._wakeups = wakeups
+        self._offered: deque[Activation] = deque()
+        self._is_mqs_away = False
+        self._backoff = Backoff(first=0.2, limit=15.0)
+
+    @property
+    def can_take(self) -> bool:
+        """Whether a workflow that is submitted now would be asked for at once."""
+        return not self._is_mqs_away and len(self._offered) < _MOST_OFFERED
+
+    def offer(self, activation: Activation) -> None:
+        """Take a workflow that this process has claimed already."""
+        self._offered.append(activation)
+        self._wakeups.wake([ACTIVATION])
+
+    async def run(self) -> None:
+        """Ask for ever."""
+        await reconcile("activation", ACTIVATION, self._wakeups, self._step)
+
+    async def _step(self) -> float | None:
+        while batch := await self._next_batch():
+            async with asyncio.TaskGroup() as group:
+                for activation in batch:
+                    group.create_task(self._activate(activation))
+            if self._is_mqs_away:
+                return self._backoff.next_wait()
+        due = (await work.next_due(self._store.db)).activation
+        return None if due is None else due.total_seconds()
+
+    async def _next_batch(self) -> list[Activation]:
+        if self._is_mqs_away:
+            return await work.claim_activations(self._store.db, 1)
+        if self._offered:
+            return [self._offered.popleft() for _ in range(min(_WORKERS, len(self._offered)))]
+        return await work.claim_activations(self._store.db, _WORKERS)
+
+    async def _activate(self, activation: Activation) -> None:
+        workflow_id = activation.workflow_id
+        try:
+            answer = await self._mqs.request_queues(activation)
+        except PeerUnavailable as error:
+            self._is_mqs_away = True
+            _log.warning("no queues", workflow_id=workflow_id, why=str(error))
+            await work.postpone_activation(
+                self._store, workflow_id, str(error), timedelta(seconds=1)
+            )
+            return
+        except QueuesRefused as error:
+            await self._refused(activation, str(error))
+            return
+        self._is_mqs_away = False
+        self._backoff.reset()
+        if isinstance(answer, Granted):
+            await lifecycle.grant_queues(self._store, workflow_id, answer.states)
+        else:
+            await work.postpone_activation(
+                self._store, workflow_id, answer.reason, answer.retry_after
+            )
+
+    async def _refused(self, activation: Activation, reason: str) -> None:
+        async with self._store.revising([activation.workflow_id]) as revisions:
+            revision = revisions.get(activation.workflow_id)
+            # A workflow that ended meanwhile is refused by its tombstone: nothing is left to say.
+            if revision and not revision.workflow.state.is_terminal:
+                cause = Cause("activation", f"the MQS refuses its queues: {reason}")
+                await lifecycle.end_workflow(
+                    revisions, activation.workflow_id, WorkflowState.FAILED, cause
+                )

@@ -1,0 +1,76 @@
+"""Draining: tells the MQS which queues to close, and learns which are drained.
+
+Every server does both; closing and recording are idempotent. The MQS pushes each queue that
+closes or drains, and on a new stream the state of every queue that is not released, so nothing is
+missed while either side is away.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Final
+
+import grpc
+import structlog
+
+from ewms.mqs.v1 import mqs_service_pb2 as mqs_pb2
+from ewms_rpc.backoff import Backoff
+from wms_grpc.domain.ids import Mqid, WorkflowId
+from wms_grpc.domain.topics import CLOSING
+from wms_grpc.engine.loops import reconcile
+from wms_grpc.engine.mqs import Mqs
+from wms_grpc.engine.wakeups import Wakeups
+from wms_grpc.storage import lifecycle, queues, work
+from wms_grpc.storage.lifecycle import QueueState
+from wms_grpc.storage.store import Store
+
+__all__ = ["follow_queues", "run_closing"]
+
+_log = structlog.get_logger(__name__)
+
+_MOST: Final = 100
+
+
+async def run_closing(store: Store, mqs: Mqs, wakeups: Wakeups, grace: timedelta) -> None:
+    """Close queues that are due to close, for ever."""
+
+    async def step() -> float | None:
+        while closings := await work.claim_closings(store.db, _MOST):
+            for workflow_id, mqids in closings.items():
+                states = await mqs.close_queues(workflow_id, mqids)
+                await lifecycle.record_queue_states(store, {workflow_id: states}, grace)
+        return None
+
+    await reconcile("closing", CLOSING, wakeups, step)
+
+
+async def follow_queues(store: Store, mqs: Mqs, grace: timedelta) -> None:
+    """Follow which queues close and drain, for ever."""
+    backoff = Backoff(first=0.1, limit=10.0)
+    request = mqs_pb2.WatchQueueStatsRequest(only_transitions=True)
+    while True:
+        try:
+            async for message in mqs.stub.WatchQueueStats(request):
+                backoff.reset()
+                await _record(store, message.queues, grace)
+        except grpc.aio.AioRpcError as error:
+            _log.warning("queues not followed", why=error.code().name)
+        except Exception:
+            _log.exception("queues not followed")
+        await backoff.wait()
+
+
+async def _record(store: Store, stats: Iterable[mqs_pb2.QueueStats], grace: timedelta) -> None:
+    changed = [s for s in stats if s.is_closed or s.is_drained]
+    if not changed:
+        return
+    known = await queues.workflows_of_queues(store.db, [s.mqid for s in changed])
+    states: defaultdict[WorkflowId, list[QueueState]] = defaultdict(list)
+    for stat in changed:
+        mqid = Mqid(stat.mqid)
+        if mqid in known:
+            states[known[mqid]].append(QueueState(mqid, stat.is_closed, stat.is_drained))
+    for workflow_id, of_workflow in states.items():
+        await lifecycle.record_queue_states(store, {workflow_id: of_workflow}, grace)
