@@ -97,7 +97,7 @@ class Feed:
         # By this a process knows the echo of its own notifications, of which it has no use.
         self._name = secrets.token_hex(4)
         self._poll_due = asyncio.Event()
-        ring = Ring(self._settings.ring_bytes)
+        self.ring = ring = Ring(self._settings.ring_bytes)
         self.workflows: Trails[WorkflowId, RevisionPart] = Trails(ring, partial(read_revisions, db))
         self.positions: Trails[None, PositionPart] = Trails(ring, self._read_positions)
         self._outbox = Outbox(db, database_url, self._moved, self._settings.outbox)

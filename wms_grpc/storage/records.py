@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import asyncpg
+import orjson
+import orjson
 
 from wms_grpc.domain.model import (
     Cause,
@@ -25,6 +29,8 @@ from wms_grpc.domain.model import (
 __all__ = [
     "directive_from",
     "directive_spec",
+    "list_json",
+    "json_list",
     "outcomes_json",
     "phase_log_json",
     "queue_from",
@@ -119,9 +125,17 @@ def taskforce_spec(taskforce: Taskforce) -> dict[str, Any]:
     return _configs(taskforce.worker_config, taskforce.pilot_config)
 
 
-def phase_log_json(log: tuple[PhaseChange, ...]) -> list[dict[str, Any]]:
+def json_list(values: Sequence[object]) -> orjson.Fragment:
+    """Return the list as one JSON value.
+
+    Encoded here, because within an array parameter the driver takes a list for a dimension.
+    """
+    return orjson.Fragment(orjson.dumps(values))
+
+
+def phase_log_json(log: tuple[PhaseChange, ...]) -> orjson.Fragment:
     """Return the log as it is stored: times in ISO 8601, fields by one letter or two."""
-    return [
+    entries = [
         {
             "to": change.target,
             "at": change.time.isoformat(),
@@ -136,11 +150,13 @@ def phase_log_json(log: tuple[PhaseChange, ...]) -> list[dict[str, Any]]:
         }
         for change in log
     ]
+    return json_list(entries)
+    return orjson.dumps(entries).decode()
 
 
-def outcomes_json(outcomes: tuple[Outcome, ...]) -> list[tuple[str, int, int]]:
+def outcomes_json(outcomes: tuple[Outcome, ...]) -> orjson.Fragment:
     """Return the outcomes as they are stored: kind, value, count."""
-    return [(outcome.kind, outcome.value, outcome.count) for outcome in outcomes]
+    return json_list([(outcome.kind, outcome.value, outcome.count) for outcome in outcomes])
 
 
 def _phase_change(entry: dict[str, Any]) -> PhaseChange:
