@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from ewms.mqs.v1 import mqs_service_pb2
 from ewms.wms.v1 import (
     task_directive_service_pb2,
     taskforce_service_pb2,
@@ -91,11 +90,8 @@ async def wms_server(settings: WmsSettings, url: str) -> AsyncIterator[WmsServer
         )
         notifier = await stack.enter_async_context(Notifier(url, application_name="ewms-wms"))
         channel = await stack.enter_async_context(
-            open_channel(
-                settings.mqs,
-                insecure=settings.mqs_insecure,
-                retried=[mqs_service_pb2.DESCRIPTOR.services_by_name["MqsService"]],
-            )
+            # Not retried by the channel: the loops try again themselves, with the reason shown.
+            open_channel(settings.mqs, insecure=settings.mqs_insecure)
         )
         parts = _Parts(settings, url, db, notifier, Mqs(channel, settings.mqs))
         server = await stack.enter_async_context(

@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
 from ewms.mqs.v1 import mqs_service_pb2 as mqs
-from ewms.mqs.v1.mqs_service_pb2_grpc import MqsServiceAsyncStub, MqsServiceStub
+from ewms.mqs.v1.mqs_service_pb2_grpc import MqsServiceStub
 from ewms_rpc.channel import DEADLINE
 from wms_grpc.domain.errors import DomainError, NotAllowedNow, NotFound, PeerUnavailable
 from wms_grpc.domain.ids import Mqid, WorkflowId
 from wms_grpc.storage.lifecycle import QueueState
 from wms_grpc.storage.work import Activation
+
+if TYPE_CHECKING:
+    from ewms.mqs.v1.mqs_service_pb2_grpc import MqsServiceAsyncStub
 
 __all__ = ["Granted", "Mqs", "QueuesRefused", "TryAgainLater"]
 
@@ -60,7 +63,7 @@ class Mqs:
     Parameters
     ----------
     channel
-        To the MQS. Its service config repeats idempotent calls; all of these are.
+        To the MQS. Every call here is idempotent, and tried again by who needs its answer.
     address
         What pilots are told to connect to.
     """
@@ -80,7 +83,6 @@ class Mqs:
             ],
         )
         try:
-            # Tried again by the activation, with its reason shown, and not by the channel.
             answer = await self.stub.RequestQueues(request, timeout=DEADLINE)
         except grpc.aio.AioRpcError as error:
             if error.code() in _REFUSALS:

@@ -151,7 +151,6 @@ def phase_log_json(log: tuple[PhaseChange, ...]) -> orjson.Fragment:
         for change in log
     ]
     return json_list(entries)
-    return orjson.dumps(entries).decode()
 
 
 def outcomes_json(outcomes: tuple[Outcome, ...]) -> orjson.Fragment:

@@ -82,7 +82,7 @@ _WRITE = statement("""
         state_reason = c.state_reason, pending_reason = c.pending_reason,
         retry_time = c.retry_time, active_time = c.active_time, end_time = c.end_time,
         settled_time = c.settled_time, revision = c.revision,
-        attention = ARRAY(SELECT jsonb_array_elements_text(c.attention::jsonb)),
+        attention = ARRAY(SELECT jsonb_array_elements_text(c.attention)),
         n_taskforces = c.n_taskforces, n_unended = c.n_unended, hold_running = c.hold_running,
         activation_due = c.activation_due, claim_until = c.claim_until,
         release_due = c.release_due
@@ -90,7 +90,7 @@ _WRITE = statement("""
         :w_id::text[], :w_name::text[], :w_labels::jsonb[], :w_priority::int[],
         :w_state::text[], :w_state_reason::text[], :w_pending_reason::text[],
         :w_retry_time::timestamptz[], :w_active_time::timestamptz[], :w_end_time::timestamptz[],
-        :w_settled_time::timestamptz[], :w_revision::bigint[], :w_attention::text[],
+        :w_settled_time::timestamptz[], :w_revision::bigint[], :w_attention::jsonb[],
         :w_n_taskforces::int[], :w_n_unended::int[], :w_hold_running::bool[],
         :w_activation_due::timestamptz[], :w_claim_until::timestamptz[],
         :w_release_due::timestamptz[]
