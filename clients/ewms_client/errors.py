@@ -1,0 +1,129 @@
+"""What a call or an iterator of the client can raise: one tree for what the server answers, one for
+what is found out here. Each error says when it arises and what it carries; none holds a token.
+
+    RpcError                    the server's answer (of ewms_rpc.errors, all of them here again)
+    ├── InvalidArgument         every bad field by its path; also for a document that is not read
+    ├── NotFound
+    ├── AlreadyExists
+    ├── FailedPrecondition
+    ├── ResourceExhausted
+    ├── Unavailable
+    ├── Unauthenticated
+    ├── PermissionDenied
+    ├── OutOfRange
+    ├── Internal
+    └── Unclassified
+        └── DeadlineExceeded    no answer in time
+
+    ClientError                 found out here
+    ├── RevisionGap             a watch broke its promise
+    ├── WaitTimeout             what was waited for did not come in time (also a TimeoutError)
+    ├── WorkflowEnded           what was waited for cannot come any more
+    ├── DeliveryLost            a delivery was settled too late
+    └── UnsupportedBroker       the queue is on a broker that this client does not speak to
+"""
+
+from __future__ import annotations
+
+import grpc
+
+from ewms.wms.v1 import workflow_pb2
+from ewms_rpc.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    FieldViolation,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    PreconditionViolation,
+    ResourceExhausted,
+    RpcError,
+    Unauthenticated,
+    Unavailable,
+    Unclassified,
+    from_rpc_error,
+)
+
+__all__ = [
+    "AlreadyExists",
+    "ClientError",
+    "DeadlineExceeded",
+    "DeliveryLost",
+    "FailedPrecondition",
+    "FieldViolation",
+    "Internal",
+    "InvalidArgument",
+    "NotFound",
+    "OutOfRange",
+    "PermissionDenied",
+    "PreconditionViolation",
+    "ResourceExhausted",
+    "RevisionGap",
+    "RpcError",
+    "Unauthenticated",
+    "Unavailable",
+    "Unclassified",
+    "UnsupportedBroker",
+    "WaitTimeout",
+    "WorkflowEnded",
+    "typed",
+]
+
+
+class DeadlineExceeded(Unclassified):
+    """No answer came before the call's deadline. Whether it took effect is not known."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(grpc.StatusCode.DEADLINE_EXCEEDED, message)
+
+
+class ClientError(Exception):
+    """Something that the client found out by itself."""
+
+
+class RevisionGap(ClientError):
+    """A watch sent a revision other than the next one: `expected` and `received` say which."""
+
+    def __init__(self, expected: int, received: int) -> None:
+        self.expected, self.received = expected, received
+        super().__init__(f"expected revision {expected}, received {received}")
+
+
+class WaitTimeout(ClientError, TimeoutError):
+    """What was waited for did not come within the time given."""
+
+
+class WorkflowEnded(ClientError):
+    """The workflow is in a terminal state, so what was waited for cannot come: `workflow` is it."""
+
+    def __init__(self, workflow: workflow_pb2.Workflow) -> None:
+        self.workflow = workflow
+        state = workflow_pb2.WorkflowState.Name(workflow.state).removeprefix("WORKFLOW_STATE_")
+        reason = f": {workflow.state_reason}" if workflow.state_reason else ""
+        super().__init__(f"workflow {workflow.workflow_id} is {state}{reason}")
+
+
+class DeliveryLost(ClientError):
+    """A delivery's lease had run out before it was settled: it is or was delivered again."""
+
+    def __init__(self, delivery_id: str) -> None:
+        self.delivery_id = delivery_id
+        super().__init__(f"the lease of delivery {delivery_id} had run out")
+
+
+class UnsupportedBroker(ClientError):
+    """The queue is on a broker of another type: `broker_type` and `broker_address` say which."""
+
+    def __init__(self, broker_type: str, broker_address: str) -> None:
+        self.broker_type, self.broker_address = broker_type, broker_address
+        super().__init__(f"no support for the broker {broker_type!r} at {broker_address!r}")
+
+
+def typed(error: grpc.RpcError) -> RpcError:
+    """The error of the tree above behind a failed call."""
+    answer = from_rpc_error(error)
+    if answer.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded(answer.message)
+    return answer

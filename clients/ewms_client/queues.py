@@ -1,0 +1,78 @@
+"""Finds the way to a workflow's public queues, with one channel for each broker. A queue that is
+not granted yet is waited for, told by the workflow's watch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+
+import grpc
+
+from ewms.mqs.v1.event_service_pb2_grpc import EventServiceStub
+from ewms.wms.v1 import workflow_service_pb2
+from ewms_client.channel import open_channel
+from ewms_client.errors import NotFound
+from ewms_client.queue_access import QueueAccess
+from ewms_client.view import WorkflowView
+from ewms_client.waiting import wait_until
+from ewms_client.watching import WatchEvent
+
+if TYPE_CHECKING:
+    from ewms.mqs.v1.event_service_pb2_grpc import EventServiceAsyncStub
+
+__all__ = ["Brokers", "find_queue"]
+
+_ListQueues = Callable[[str], Awaitable[Sequence[workflow_service_pb2.PublicQueue]]]
+_Watch = Callable[[str], AsyncGenerator[WatchEvent, None]]
+
+
+class Brokers:
+    """Channels to brokers, by address; opened at first use, closed together."""
+
+    def __init__(self, credentials: grpc.ChannelCredentials | None) -> None:
+        self._credentials = credentials
+        self._channels: dict[tuple[str, bool], grpc.aio.Channel] = {}
+
+    def stub_at(self, address: str, is_tls: bool) -> EventServiceAsyncStub:
+        """The EventService at `HOST:PORT`."""
+        key = (address, is_tls)
+        if key not in self._channels:
+            credentials = self._credentials or grpc.ssl_channel_credentials()
+            self._channels[key] = open_channel(address, credentials if is_tls else None)
+        return EventServiceStub(self._channels[key])
+
+    async def close(self) -> None:
+        """Close them all. Calls in flight are cancelled."""
+        await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+
+
+async def find_queue(
+    workflow_id: str,
+    alias: str,
+    list_queues: _ListQueues,
+    watch: _Watch,
+    brokers: Brokers,
+    timeout: float | None,
+) -> QueueAccess:
+    """The way into a public queue, as soon as it is granted.
+
+    NotFound: the workflow has no public queue of this alias. WaitTimeout: it is not granted after
+    `timeout` seconds. WorkflowEnded: it never will be. UnsupportedBroker.
+    """
+
+    async def look_up() -> workflow_service_pb2.PublicQueue:
+        for queue in await list_queues(workflow_id):
+            if queue.alias == alias:
+                return queue
+        raise NotFound("public queue", alias, f"{workflow_id} has no public queue {alias!r}")
+
+    def is_granted(view: WorkflowView) -> bool:
+        return alias in view.queues and view.queues[alias].is_activated
+
+    queue = await look_up()
+    if not queue.is_activated:
+        await wait_until(watch(workflow_id), is_granted, timeout)
+        queue = await look_up()
+    return QueueAccess(queue, look_up, brokers.stub_at)

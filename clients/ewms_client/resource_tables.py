@@ -1,0 +1,166 @@
+"""Resources as tables for a person: the columns' names, and a row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ewms.wms.v1 import task_pb2, taskforce_pb2, workflow_pb2, workflow_service_pb2
+from ewms_client.view import WorkflowView, phase_name, state_name
+
+__all__ = [
+    "clock",
+    "dead_letters",
+    "history",
+    "queues",
+    "statuses",
+    "task_directives",
+    "taskforces",
+    "workflow",
+    "workflows",
+]
+
+Rows = tuple[Sequence[str], Sequence[Sequence[object]]]
+
+
+def clock(time: Timestamp) -> str:
+    """A time of day and its date in the local zone; empty for none."""
+    if not time.seconds:
+        return ""
+    local = time.ToDatetime(tzinfo=UTC).astimezone()
+    return local.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def statuses(counts: Iterable[tuple[str, taskforce_pb2.PilotStatusCounts]]) -> str:
+    """Workers by HTCondor status and, in brackets, by what their pilots do."""
+    parts = []
+    for condor_status, by_pilot in counts:
+        pilots = ", ".join(f"{n} {pilot}" for pilot, n in sorted(by_pilot.counts.items()) if pilot)
+        total = sum(by_pilot.counts.values())
+        parts.append(f"{total} {condor_status}" + (f" ({pilots})" if pilots else ""))
+    return ", ".join(parts)
+
+
+def workflows(items: Iterable[workflow_pb2.Workflow]) -> Rows:
+    """Workflows, one a row."""
+    return ("WORKFLOW", "STATE", "PRIORITY", "TASKS", "CREATED", "OWNER", "NAME"), [
+        (
+            item.workflow_id,
+            state_name(item.state),
+            item.priority,
+            item.n_tasks,
+            clock(item.create_time),
+            item.owner,
+            item.name,
+        )
+        for item in items
+    ]
+
+
+def workflow(item: workflow_pb2.Workflow) -> Rows:
+    """One workflow, a row for each field that says something."""
+    labels = ", ".join(f"{key}={value}" for key, value in sorted(item.labels.items()))
+    fields = {
+        "id": item.workflow_id,
+        "name": item.name,
+        "labels": labels,
+        "owner": item.owner,
+        "state": state_name(item.state),
+        "reason": item.state_reason,
+        "waits for": item.pending_reason,
+        "asks again": clock(item.retry_time),
+        "priority": item.priority,
+        "created": clock(item.create_time),
+        "active": clock(item.active_time),
+        "ended": clock(item.end_time),
+        "settled": clock(item.settled_time),
+        "revision": item.revision,
+        "attention": "; ".join(item.attention),
+    }
+    return ("FIELD", "VALUE"), [(name, value) for name, value in fields.items() if value != ""]
+
+
+def task_directives(items: Iterable[task_pb2.TaskDirective]) -> Rows:
+    """Task directives, one a row."""
+    return ("TASK", "NAME", "LOCATIONS", "WORKERS", "INPUT", "OUTPUT", "DONE"), [
+        (
+            item.task_id,
+            item.name,
+            ", ".join(item.cluster_locations),
+            item.n_workers,
+            ", ".join(item.input_queue_aliases),
+            ", ".join(item.output_queue_aliases),
+            "yes" if item.is_done else "no",
+        )
+        for item in items
+    ]
+
+
+def taskforces(items: Iterable[taskforce_pb2.Taskforce]) -> Rows:
+    """Taskforces, one a row."""
+    return ("TASKFORCE", "LOCATION", "PHASE", "WORKERS", "CLUSTER", "STATUS", "WAITS FOR"), [
+        (
+            item.taskforce_uuid,
+            item.cluster_location,
+            phase_name(item.phase),
+            item.n_workers,
+            item.cluster_id if item.HasField("cluster_id") else "",
+            statuses(sorted(item.compound_statuses.items())),
+            item.waiting_reason,
+        )
+        for item in items
+    ]
+
+
+def queues(view: WorkflowView) -> Rows:
+    """A workflow's queues, one a row, with their counts where those are known."""
+    rows = []
+    for queue in view.queues.values():
+        stats = view.queue_stats.get(queue.alias)
+        counts = (stats.depth, stats.in_flight, stats.done, stats.dead) if stats else ("",) * 4
+        rows.append(
+            (queue.alias, "public" if queue.is_public else "private", _mood(queue), *counts)
+        )
+    return ("QUEUE", "KIND", "STATE", "WAITING", "IN FLIGHT", "DONE", "DEAD"), rows
+
+
+def _mood(queue: workflow_pb2.Queue) -> str:
+    if queue.is_drained:
+        return "drained"
+    if queue.is_closed:
+        return "closed"
+    if queue.is_close_requested:
+        return "closing"
+    return "open" if queue.is_activated else "not granted"
+
+
+def history(entries: Iterable[workflow_pb2.HistoryEntry]) -> Rows:
+    """Lines of a workflow's history."""
+    return ("TIME", "REVISION", "SUBJECT", "WHAT", "SOURCE", "REASON"), [
+        (
+            clock(entry.time),
+            entry.revision,
+            entry.subject,
+            entry.what if entry.was_successful else f"{entry.what} (refused)",
+            entry.source,
+            entry.reason,
+        )
+        for entry in entries
+    ]
+
+
+def dead_letters(letters: Iterable[workflow_service_pb2.DeadLetter]) -> Rows:
+    """Dead letters, one a row, without their payloads."""
+    return ("DEAD LETTER", "EVENT", "DELIVERIES", "BYTES", "TIME", "REASON"), [
+        (
+            letter.dead_letter_id,
+            letter.event_id,
+            letter.n_deliveries,
+            letter.size,
+            clock(letter.dead_time),
+            letter.reason,
+        )
+        for letter in letters
+    ]

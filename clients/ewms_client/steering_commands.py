@@ -1,0 +1,124 @@
+"""The commands that steer a workflow: close a queue, finish, abort, pause, resume, add workers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from google.protobuf.message import Message
+
+from ewms.wms.v1 import workflow_pb2
+from ewms_client.async_client import AsyncClient
+from ewms_client.terminal import (
+    WMS_DEFAULT,
+    Alias,
+    Json,
+    Wms,
+    WorkflowId,
+    print_json,
+    print_text,
+    run,
+)
+from ewms_client.view import state_name
+
+__all__ = ["abort", "add_workers", "close_queue", "finish", "pause", "resume"]
+
+Reason = Annotated[str, typer.Option(help="Why, for the history.")]
+
+
+def close_queue(
+    workflow: WorkflowId,
+    alias: Alias,
+    wms: Wms = WMS_DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Say that no more events are sent to a public queue."""
+
+    async def command(client: AsyncClient) -> None:
+        queue = await client.close_queue(workflow, alias)
+        if as_json:
+            print_json(queue)
+        else:
+            print_text(f"{workflow} {queue.alias}: closing")
+
+    run(wms, as_json, command)
+
+
+def finish(
+    workflow: WorkflowId, reason: Reason = "", wms: Wms = WMS_DEFAULT, as_json: Json = False
+) -> None:
+    """End a workflow whose results are there."""
+
+    async def command(client: AsyncClient) -> None:
+        response = await client.finish(workflow, reason=reason)
+        _print_steered(response, response.workflow, as_json, response.n_taskforces)
+
+    run(wms, as_json, command)
+
+
+def abort(
+    workflow: WorkflowId, reason: Reason = "", wms: Wms = WMS_DEFAULT, as_json: Json = False
+) -> None:
+    """End a workflow that went wrong."""
+
+    async def command(client: AsyncClient) -> None:
+        response = await client.abort(workflow, reason=reason)
+        _print_steered(response, response.workflow, as_json, response.n_taskforces)
+
+    run(wms, as_json, command)
+
+
+def pause(
+    workflow: WorkflowId,
+    hold_running: Annotated[
+        bool, typer.Option("--hold-running", help="Also hold what runs.")
+    ] = False,
+    wms: Wms = WMS_DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Launch nothing more of a workflow until it is resumed."""
+
+    async def command(client: AsyncClient) -> None:
+        paused = await client.pause(workflow, hold_running=hold_running)
+        _print_steered(paused, paused, as_json)
+
+    run(wms, as_json, command)
+
+
+def resume(workflow: WorkflowId, wms: Wms = WMS_DEFAULT, as_json: Json = False) -> None:
+    """Go on with a paused workflow."""
+
+    async def command(client: AsyncClient) -> None:
+        resumed = await client.resume(workflow)
+        _print_steered(resumed, resumed, as_json)
+
+    run(wms, as_json, command)
+
+
+def add_workers(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task directive's id.")],
+    location: Annotated[str, typer.Argument(metavar="LOCATION", help="A cluster location.")],
+    n_workers: Annotated[int, typer.Argument(metavar="N", help="How many workers.")],
+    wms: Wms = WMS_DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Add workers to a task; print the new taskforce's id."""
+
+    async def command(client: AsyncClient) -> None:
+        taskforce = await client.add_workers(task, location, n_workers)
+        if as_json:
+            print_json(taskforce)
+        else:
+            print_text(taskforce.taskforce_uuid)
+
+    run(wms, as_json, command)
+
+
+def _print_steered(
+    answer: Message, workflow: workflow_pb2.Workflow, as_json: bool, n_taskforces: int | None = None
+) -> None:
+    if as_json:
+        print_json(answer)
+        return
+    stopping = "" if n_taskforces is None else f"; {n_taskforces} taskforces are being stopped"
+    print_text(f"{workflow.workflow_id} is {state_name(workflow.state)}{stopping}")
