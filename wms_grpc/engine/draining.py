@@ -17,6 +17,7 @@ import structlog
 
 from ewms.mqs.v1 import mqs_service_pb2 as mqs_pb2
 from ewms_rpc.backoff import Backoff
+from wms_grpc.domain.errors import NotFound
 from wms_grpc.domain.ids import Mqid, WorkflowId
 from wms_grpc.domain.topics import CLOSING
 from wms_grpc.engine.loops import reconcile
@@ -37,11 +38,16 @@ async def run_closing(store: Store, mqs: Mqs, wakeups: Wakeups, grace: timedelta
     """Close queues that are due to close, for ever."""
 
     async def step() -> float | None:
-        while closings := await work.claim_closings(store.db, _MOST):
-            for workflow_id, mqids in closings.items():
+        closings = await work.find_closings(store.db, _MOST)
+        for workflow_id, mqids in closings.items():
+            try:
                 states = await mqs.close_queues(workflow_id, mqids)
-                await lifecycle.record_queue_states(store, {workflow_id: states}, grace)
-        return None
+            except NotFound as error:
+                # One workflow's trouble must not keep the others' queues open.
+                _log.error("cannot close", workflow_id=workflow_id, why=str(error))
+                continue
+            await lifecycle.record_queue_states(store, {workflow_id: states}, grace)
+        return 0.0 if len(closings) == _MOST else None
 
     await reconcile("closing", CLOSING, wakeups, step)
 

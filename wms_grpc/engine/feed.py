@@ -68,7 +68,8 @@ class Feed:
 
     To be wired: `Store.on_commit` calls `committed`; a `Listener` on `Feed.channels` calls
     `on_notification` and, as its `on_gap`, `missed`; `run` runs for as long as the process serves.
-    Watches follow `workflows`, by id, and `positions`, which has one trail, `None`.
+    Watches follow `workflows`, by id, and `positions`, which has one trail, `None`; `ring` bounds
+    what both hold.
 
     Parameters
     ----------
@@ -97,9 +98,11 @@ class Feed:
         # By this a process knows the echo of its own notifications, of which it has no use.
         self._name = secrets.token_hex(4)
         self._poll_due = asyncio.Event()
-        self.ring = ring = Ring(self._settings.ring_bytes)
-        self.workflows: Trails[WorkflowId, RevisionPart] = Trails(ring, partial(read_revisions, db))
-        self.positions: Trails[None, PositionPart] = Trails(ring, self._read_positions)
+        self.ring = Ring(self._settings.ring_bytes)
+        self.workflows: Trails[WorkflowId, RevisionPart] = Trails(
+            self.ring, partial(read_revisions, db)
+        )
+        self.positions: Trails[None, PositionPart] = Trails(self.ring, self._read_positions)
         self._outbox = Outbox(db, database_url, self._moved, self._settings.outbox)
 
     def committed(self, parts: Sequence[CommittedPart]) -> None:

@@ -105,13 +105,13 @@ class Mqs:
     async def close_queues(
         self, workflow_id: WorkflowId, mqids: Sequence[str]
     ) -> tuple[QueueState, ...]:
-        """Close queues and return what they are then. Raises PeerUnavailable."""
+        """Close queues and return what they are then. Raises PeerUnavailable, NotFound."""
         try:
             answer = await self.stub.CloseQueue(
                 mqs.CloseQueueRequest(workflow_id=workflow_id, mqids=mqids), timeout=DEADLINE
             )
         except grpc.aio.AioRpcError as error:
-            raise _unavailable(error) from None
+            raise _refused(error, "workflow", workflow_id) from None
         return tuple(_state(profile) for profile in answer.profiles)
 
     async def refresh_tokens(

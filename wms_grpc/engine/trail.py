@@ -3,7 +3,8 @@
 A trail holds consecutive parts of one workflow's feed, or of the feed of positions; all trails of
 a process share one bound in bytes, beyond which the oldest parts go. A follower is a place on the
 trail and nothing more: there is no buffer for it, and while it waits it costs a future. One that is
-behind the trail's beginning reads the table until it is on the trail again. Nothing here does I/O.
+behind the trail's beginning is given bounded reads of the table until it is on the trail again.
+Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from wms_grpc.domain.errors import PositionLost
@@ -139,39 +141,42 @@ class Trail(Generic[PartT]):
 
 
 class Follower(Generic[PartT]):
-    """One watch's place on a trail, `position`: all up to it has been delivered."""
+    """One watch's place on a trail, `position`: all up to it has been taken."""
 
     def __init__(self, trail: Trail[PartT]) -> None:
         self.trail = trail
+        self._read: deque[PartT] = deque()
         self._waiting: asyncio.Future[None] | None = None
         self.position: Position = (0, 0)
 
     @property
     def is_behind(self) -> bool:
-        """Whether the trail no longer holds what follows, so that the table must be read."""
+        """Whether what follows must be read from the table, since the trail does not hold it."""
         base = self.trail.base
-        return base is not None and self.position < base
+        return base is not None and self.position < base and not self._read
 
     def take(self) -> PartT | None:
-        """Return what follows on the trail and go on behind it; None if there is nothing.
+        """Return what follows and go on behind it; None if it is not there yet.
 
-        Raises PositionLost when the feed was renewed.
+        Raises PositionLost when it never will be.
         """
         trail = self.trail
         if trail.is_lost:
             raise PositionLost("the feed was renewed, or is no longer kept; begin with a snapshot")
-        if trail.newest is None or self.position >= trail.newest or self.is_behind:
+        if self._read:
+            part: PartT | None = self._read.popleft()
+        elif trail.newest is None or self.position >= trail.newest or self.is_behind:
             return None
-        part = trail.after(self.position)
-        if part is not None:
-            self.advance(part)
-        return part
-
-    def advance(self, part: PartT) -> None:
-        """Go on behind the part. Raises PositionLost if it is not the next one."""
-        if part.previous != self.position:
+        else:
+            part = trail.after(self.position)
+        if part is None or part.previous != self.position:
             raise PositionLost(f"what follows {self.position[0]} is no longer kept")
         self.position = part.position
+        return part
+
+    def catch_up(self, parts: Iterable[PartT]) -> None:
+        """Take in what was read from the table for it."""
+        self._read.extend(parts)
 
     def wake(self) -> None:
         """Have `wait` return."""

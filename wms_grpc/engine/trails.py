@@ -129,23 +129,24 @@ class Trails(Generic[KeyT, PartT]):
             if trail.newest is not None:
                 self._lose(key, trail)
 
-    async def behind(self, key: KeyT, after: Position) -> Sequence[PartT]:
+    async def catch_up(self, key: KeyT, follower: Follower[PartT]) -> None:
         """Read what follows from the table, for a follower that is behind its trail.
 
         Waits for a database that is away. Raises PositionLost if what follows is not kept.
         """
         backoff = Backoff()
+        place = (key, follower.position)
         while True:
             try:
-                found, _ = await self._read(self.epoch, [(key, after)], max_bytes=_BEHIND_BYTES)
+                found, _ = await self._read(self.epoch, [place], max_bytes=_BEHIND_BYTES)
             except DatabaseUnavailable as error:
                 _log.warning("a watch waits for the database", reason=str(error))
                 await backoff.wait()
                 continue
-            parts = found.get(key, ())
-            if not parts:
-                raise PositionLost(f"what follows {after[0]} is no longer kept")
-            return parts
+            if key not in found:
+                raise PositionLost(f"what follows {follower.position[0]} is no longer kept")
+            follower.catch_up(found[key])
+            return
 
     async def keep_reading(self) -> None:
         """Extend trails as they are due, until cancelled."""

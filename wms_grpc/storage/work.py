@@ -22,7 +22,7 @@ __all__ = [
     "Activation",
     "NextDue",
     "claim_activations",
-    "claim_closings",
+    "find_closings",
     "claim_releases",
     "next_due",
     "postpone_activation",
@@ -71,9 +71,11 @@ _RELEASED = statement("""
 """)
 
 _CLOSINGS = statement("""
-    SELECT workflow_id, array_agg(mqid) AS mqids FROM wms.queue
-    WHERE is_close_due AND NOT is_closed
-    GROUP BY workflow_id
+    SELECT q.workflow_id, array_agg(q.mqid) AS mqids
+    FROM wms.queue q JOIN wms.workflow w USING (workflow_id)
+    WHERE q.is_close_due AND NOT q.is_closed
+      AND w.state NOT IN ('FINISHED', 'ABORTED', 'SUCCEEDED', 'FAILED')
+    GROUP BY q.workflow_id
     LIMIT :most
 """)
 
@@ -146,8 +148,11 @@ async def released(executor: Executor, workflow_id: WorkflowId) -> None:
     await executor.execute(_RELEASED, workflow_id=workflow_id)
 
 
-async def claim_closings(executor: Executor, most: int) -> dict[WorkflowId, list[Mqid]]:
-    """Return the queues that the MQS is to close. Closing is idempotent, so nothing is claimed."""
+async def find_closings(executor: Executor, most: int) -> dict[WorkflowId, list[Mqid]]:
+    """Return the queues of living workflows that the MQS is to close.
+
+    Closing is idempotent, so nothing is claimed.
+    """
     rows = await executor.fetch(_CLOSINGS, most=most)
     return {row["workflow_id"]: row["mqids"] for row in rows}
 
