@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.dialects import postgresql
 
 from ewms.wms.v1.task_directive_service_pb2 import (
     GetTaskDirectiveRequest,
@@ -146,18 +147,9 @@ async def test_the_tables_match_the_migrated_schema(store: Store) -> None:
         """)
     )
     found = {(row["relname"], row["attname"]): (row["kind"], row["attnotnull"]) for row in rows}
-    kinds = {
-        "TEXT": "text",
-        "INTEGER": "integer",
-        "BIGINT": "bigint",
-        "BOOLEAN": "boolean",
-        "JSONB": "jsonb",
-        "TIMESTAMP": "timestamp with time zone",
-        "ARRAY": "text[]",
-    }
     for table in (tables.workflow, tables.task_directive, tables.taskforce):
         for column in table.columns:
-            kind = kinds[column.type.__visit_name__.upper()]
+            kind = column.type.compile(postgresql.dialect()).lower()
             assert found[table.name, column.name] == (kind, not column.nullable)
 
 
