@@ -1,0 +1,58 @@
+"""Loops beside the server: all of them end with the block, and one that fails ends the block.
+
+A loop survives its dependencies by itself; what still escapes it is a fault of ours, and better
+seen at once by whoever starts this program again than lived with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from ewms_postgres.errors import DatabaseError
+
+__all__ = ["background_tasks", "repeat"]
+
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def background_tasks() -> AsyncIterator[asyncio.TaskGroup]:
+    """A group whose tasks are cancelled at the end of the block.
+
+    Raises what the block or a task has raised, without a group around it if it is one error.
+    """
+    ready: asyncio.Future[asyncio.TaskGroup] = asyncio.get_running_loop().create_future()
+
+    async def hold() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            ready.set_result(tasks)
+            await asyncio.Event().wait()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            holder = group.create_task(hold())
+            try:
+                yield await ready
+            finally:
+                holder.cancel()
+    except BaseExceptionGroup as failures:
+        failure: BaseException = failures
+        while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+            failure = failure.exceptions[0]
+        raise failure from None
+
+
+async def repeat(name: str, every: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Do the work about every so many seconds until cancelled, through outages of the database."""
+    while True:
+        # Several processes that were started together do not all come at once.
+        await asyncio.sleep(every * random.uniform(0.8, 1.2))
+        try:
+            await work()
+        except DatabaseError as error:
+            _log.warning("put off", name=name, reason=str(error))

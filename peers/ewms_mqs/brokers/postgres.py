@@ -1,0 +1,295 @@
+"""The broker in PostgreSQL: events are rows, a claim is a lease on a row, an ack deletes it.
+
+Guarantees durability at the return of each call, at-least-once delivery, and that no event is
+confirmed after a close. One statement a batch; any number of processes share a queue. It must
+never hold events or leases in memory: a process that dies takes nothing with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from ewms.mqs.v1.event_service_pb2 import Event
+from ewms_mqs.brokers import BrokerType, Capabilities, Claimed, DeadLetterPage
+from ewms_mqs.brokers import postgres_statements as sql
+from ewms_mqs.brokers.postgres_settling import arguments_of, keys_of, made_id, outcome_of
+from ewms_mqs.config import MqsSettings
+from ewms_mqs.errors import QueueClosed, QueueDrained, QueueNotFound
+from ewms_mqs.model import (
+    Counts,
+    DeadLetter,
+    DeliveredEvent,
+    DeliveryId,
+    Queue,
+    QueueNo,
+    Settled,
+    Settlement,
+)
+from ewms_postgres.database import Database, Transaction
+from ewms_postgres.errors import ConcurrencyConflict
+
+__all__ = ["PostgresBroker"]
+
+_T = TypeVar("_T")
+
+_ATTEMPTS = 3
+_REQUEUED_AT_ONCE = 5_000
+# Each of the locks that a transaction holds takes room in a table that all sessions share.
+_LOCKED_AT_ONCE = 500
+
+
+class PostgresBroker:
+    """Queues whose events are rows of `mqs.events`.
+
+    Parameters
+    ----------
+    database
+        Where the schema `mqs` is.
+    settings
+        Lease, greatest number of deliveries.
+    on_ready
+        Called after a commit that lets events of a queue wait.
+    on_suspicion
+        Called after a commit by which a closed queue may have become drained.
+    """
+
+    type: BrokerType = "postgres"
+    capabilities = Capabilities(
+        serves_events=True,
+        leases=True,
+        extends=True,
+        settles_elsewhere=True,
+        drops_repeats=True,
+        fences_publishers=True,
+    )
+
+    def __init__(
+        self,
+        database: Database,
+        settings: MqsSettings,
+        *,
+        on_ready: Callable[[QueueNo], None],
+        on_suspicion: Callable[[QueueNo], None],
+    ) -> None:
+        self._database = database
+        self._lease = settings.lease
+        self._max_deliveries = settings.max_deliveries
+        self._on_ready = on_ready
+        self._on_suspicion = on_suspicion
+
+    async def create_queues(self, tx: Transaction, queues: Sequence[Queue]) -> None:
+        """Begin to count; the register's row is all else that a queue is here."""
+        await tx.execute(sql.CREATE_COUNTS, queues=[queue.number for queue in queues])
+
+    async def delete_queues(self, tx: Transaction, queues: Sequence[Queue]) -> None:
+        """Leave the events to be deleted in the background, however many there are."""
+        await tx.execute(sql.DELETE_QUEUES, queues=[queue.number for queue in queues])
+
+    async def publish(self, queue: Queue, batches: Sequence[Sequence[Event]]) -> list[int]:
+        """Append all batches in one statement. A repeat within them counts in the first only."""
+        hashes: list[bytes | None] = []
+        bodies: list[bytes] = []
+        new: list[dict[bytes, None]] = []
+        n_new: list[int] = []
+        seen: set[bytes] = set()
+        for batch in batches:
+            n_anonymous, named = 0, dict[bytes, None]()
+            for event in batch:
+                key = _hash_of(event.event_id) if event.event_id else None
+                if key is None:
+                    n_anonymous += 1
+                elif key in seen:
+                    continue
+                else:
+                    seen.add(key)
+                    named[key] = None
+                hashes.append(key)
+                bodies.append(event.SerializeToString())
+            new.append(named)
+            n_new.append(n_anonymous + len(named))
+        row = await _again(
+            lambda: self._database.fetchrow(
+                sql.PUBLISH, queue=queue.number, hashes=hashes, bodies=bodies
+            )
+        )
+        _require(row["outcome"], queue)
+        for key in row["repeated"]:
+            for index, named in enumerate(new):
+                n_new[index] -= key in named
+        if any(n_new):
+            self._on_ready(queue.number)
+        return n_new
+
+    async def claim(self, queue: Queue, limit: int, max_bytes: int) -> Claimed:
+        """Lease events from the head of the queue."""
+        rows = await _again(
+            lambda: self._database.fetch(
+                sql.CLAIM,
+                queue=queue.number,
+                limit=limit,
+                max_bytes=max_bytes,
+                lease=self._lease,
+            )
+        )
+        # A repeated delivery may stand before others in the table, not so in the queue.
+        rows.sort(key=_event_no)
+        deliveries = [
+            DeliveredEvent(
+                made_id(no, claim_no), _event_of(no, body), n_deliveries, publish_time, len(body)
+            )
+            for no, claim_no, n_deliveries, publish_time, _, body in rows
+        ]
+        return Claimed(deliveries, bool(rows) and len(rows) < rows[0]["n_ready"])
+
+    async def settle(self, queue: Queue, settlement: Settlement) -> Settled:
+        """Settle in one statement; a second one tells what is gone from what came too late."""
+        arguments = arguments_of(settlement)
+        row = await _again(
+            lambda: self._database.fetchrow(
+                sql.SETTLE,
+                queue=queue.number,
+                lease=self._lease,
+                max_deliveries=self._max_deliveries,
+                **arguments,
+            )
+        )
+        if row["n_requeued"]:
+            self._on_ready(queue.number)
+        if row["is_closed"] and (row["acked"] or row["refused"]):
+            self._on_suspicion(queue.number)
+        acked = set(row["acked"])
+        missing = [no for no in arguments["ack_nos"] if no not in acked]
+        if missing:
+            acked.update(missing)
+            acked.difference_update(await self._remaining(queue, missing))
+        return outcome_of(settlement, acked, set(row["refused"]), set(row["extended"]))
+
+    async def _remaining(self, queue: Queue, event_nos: list[int]) -> list[int]:
+        rows = await self._database.fetch(sql.WHICH_REMAIN, queue=queue.number, nos=event_nos)
+        return [row["event_no"] for row in rows]
+
+    async def give_back(self, queue: Queue, deliveries: Sequence[DeliveryId]) -> None:
+        """Put back in their old places those that were not extended elsewhere."""
+        nos, claims = keys_of(deliveries)
+        n_back = await _again(
+            lambda: self._database.fetchval(
+                sql.GIVE_BACK, queue=queue.number, nos=nos, claims=claims
+            )
+        )
+        if n_back:
+            self._on_ready(queue.number)
+
+    async def close_queues(self, queues: Sequence[QueueNo]) -> list[QueueNo]:
+        """Close in the order of the numbers, some at a time."""
+        return await self._under_lock(queues, sql.CLOSE)
+
+    async def drain_queues(self, queues: Sequence[QueueNo]) -> list[QueueNo]:
+        """Mark in the order of the numbers, some at a time."""
+        return await self._under_lock(queues, sql.DRAIN)
+
+    async def _under_lock(self, queues: Sequence[QueueNo], change: Any) -> list[QueueNo]:
+        changed: list[QueueNo] = []
+        numbers = sorted(set(queues))
+        for start in range(0, len(numbers), _LOCKED_AT_ONCE):
+            some = numbers[start : start + _LOCKED_AT_ONCE]
+
+            async def work(tx: Transaction, some: list[QueueNo] = some) -> list[QueueNo]:
+                await tx.execute(sql.LOCK_QUEUES, queues=some)
+                return [row["queue_no"] for row in await tx.fetch(change, queues=some)]
+
+            changed += await self._database.transact(work)
+        return changed
+
+    async def ready_queues(self, queues: Sequence[QueueNo]) -> list[QueueNo]:
+        """Look for one waiting event in each."""
+        return [row["q"] for row in await self._database.fetch(sql.READY, queues=list(queues))]
+
+    async def counts(self, queues: Sequence[QueueNo]) -> dict[QueueNo, Counts]:
+        """Sum up in one snapshot."""
+        return _counts_of(await self._database.fetch(sql.COUNTS, queues=list(queues)))
+
+    async def changed_counts(self, within: timedelta) -> dict[QueueNo, Counts]:
+        """Sum up what is new in one snapshot."""
+        return _counts_of(await self._database.fetch(sql.CHANGED_COUNTS, within=within))
+
+    async def list_dead_letters(self, queue: Queue, limit: int, after: int) -> DeadLetterPage:
+        """Page by the number that dead letters are given."""
+        rows = await self._database.fetch(
+            sql.LIST_DEAD_LETTERS, queue=queue.number, after=after, limit=limit + 1
+        )
+        letters = [
+            DeadLetter(
+                str(row["dead_no"]),
+                _event_of(row["event_no"], row["body"]),
+                row["n_deliveries"],
+                row["dead_time"],
+                row["reason"],
+            )
+            for row in rows[:limit]
+        ]
+        return DeadLetterPage(letters, rows[limit - 1]["dead_no"] if len(rows) > limit else None)
+
+    async def requeue_dead_letters(self, queue: Queue, ids: Sequence[str] | None) -> int:
+        """Put them at the end of the queue, some at a time; an id that is none is passed over."""
+        wanted = None if ids is None else [int(i) for i in ids if i.isdecimal() and len(i) < 19]
+        n_requeued: int = 0
+        while True:
+            row = await _again(
+                lambda: self._database.fetchrow(
+                    sql.REQUEUE_DEAD, queue=queue.number, dead_nos=wanted, limit=_REQUEUED_AT_ONCE
+                )
+            )
+            _require(row["outcome"], queue)
+            n_requeued += row["n"]
+            if row["n"]:
+                self._on_ready(queue.number)
+            if row["n"] < _REQUEUED_AT_ONCE:
+                return n_requeued
+
+
+def _hash_of(event_id: str) -> bytes:
+    return hashlib.blake2b(event_id.encode(), digest_size=16).digest()
+
+
+def _event_no(row: Any) -> int:
+    number: int = row[0]
+    return number
+
+
+def _event_of(event_no: int, body: bytes) -> Event:
+    event = Event.FromString(body)
+    if not event.event_id:
+        event.event_id = f"{event_no:x}"
+    return event
+
+
+def _require(outcome: str, queue: Queue) -> None:
+    match outcome:
+        case "absent":
+            raise QueueNotFound(queue.mqid)
+        case "closed":
+            raise QueueClosed(queue.mqid)
+        case "drained":
+            raise QueueDrained(queue.mqid)
+
+
+def _counts_of(rows: Sequence[Any]) -> dict[QueueNo, Counts]:
+    return {
+        row["queue_no"]: Counts(
+            row["published"], row["depth"], row["in_flight"], row["done"], row["dead"]
+        )
+        for row in rows
+    }
+
+
+async def _again(call: Callable[[], Awaitable[_T]]) -> Any:
+    """Make the call again when its statement lost against another one, a few times."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await call()
+        except ConcurrencyConflict:
+            continue
+    return await call()

@@ -1,0 +1,55 @@
+"""What the broker's tables need in the background: sums, and the deletion of what is over.
+
+Guarantees that no step deletes or sums more than a bounded number of rows in a transaction. Any
+process may do any of it at any time; the rows that one has, another skips.
+"""
+
+from __future__ import annotations
+
+from ewms_mqs.brokers import postgres_statements as sql
+from ewms_mqs.config import MqsSettings
+from ewms_postgres.database import Database, Transaction
+
+__all__ = ["collect_garbage", "count_kept_events", "forget_old_ids", "roll_up_counts"]
+
+_AT_ONCE = 5_000
+_OF_A_QUEUE = tuple(sql.garbage_of(table) for table in ("events", "dead_letters", "remembered"))
+
+
+async def roll_up_counts(database: Database) -> None:
+    """Add what batches have appended to the counts of their queues."""
+    while True:
+        n_rows = await database.transact(lambda tx: tx.fetchval(sql.ROLL_UP, limit=_AT_ONCE))
+        if n_rows < _AT_ONCE:
+            return
+
+
+async def count_kept_events(database: Database) -> int:
+    """How many events wait, are delivered, or are dead letters, in all queues."""
+    return int(await database.fetchval(sql.KEPT_EVENTS))
+
+
+async def forget_old_ids(database: Database, settings: MqsSettings) -> None:
+    """Forget event ids that were published longer ago than the window."""
+    while True:
+        n_rows = await database.execute(sql.FORGET, window=settings.dedup_window, limit=_AT_ONCE)
+        if n_rows < _AT_ONCE:
+            return
+
+
+async def collect_garbage(database: Database) -> None:
+    """Delete the events of queues that are gone."""
+    while await database.transact(_collect_some):
+        pass
+
+
+async def _collect_some(tx: Transaction) -> bool:
+    """Delete some rows of one queue; False when no queue is left."""
+    queue = await tx.fetchval(sql.TAKE_GARBAGE)
+    if queue is None:
+        return False
+    for statement in _OF_A_QUEUE:
+        if await tx.execute(statement, queue=queue, limit=_AT_ONCE) == _AT_ONCE:
+            return True
+    await tx.execute(sql.DELETE_GARBAGE, queue=queue)
+    return True

@@ -1,0 +1,90 @@
+"""Every setting of the MQS: typed, with unit and default, from `EWMS_MQS_<NAME>`.
+
+Guarantees that a value out of range is refused at start-up, by its name, and nowhere later.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["MqsSettings"]
+
+
+class MqsSettings(BaseSettings):
+    """How one MQS process runs. Durations are given in seconds or as ISO 8601 (`PT1H`)."""
+
+    model_config = SettingsConfigDict(env_prefix="EWMS_MQS_", frozen=True)
+
+    listen: str = Field("127.0.0.1:50052", description="HOST:PORT to serve on; port 0: a free one.")
+    advertise: str = Field(
+        "", description="HOST:PORT that goes into queue profiles. Default: where it listens."
+    )
+    insecure: bool = Field(
+        False, description="Serve plain text to other machines, on a network that is trusted."
+    )
+    database: str = Field("embedded", description="`embedded`, or the URL of a PostgreSQL.")
+    data: Path = Field(Path("ewms-data"), description="Folder of the embedded PostgreSQL.")
+    connections: int = Field(8, ge=2, le=200, description="Greatest number of connections.")
+    jwks: str = Field(
+        "", description="HOST:PORT of the public keys over HTTP. Default: not served."
+    )
+    log_json: bool = Field(False, description="Log JSON instead of text.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least level that is logged."
+    )
+
+    broker: Literal["postgres"] = Field("postgres", description="Where the queues are.")
+    lease: timedelta = Field(
+        timedelta(seconds=60),
+        ge=timedelta(milliseconds=200),
+        le=timedelta(days=1),
+        description="How long a delivery is its consumer's, from the claim or an extension.",
+    )
+    max_deliveries: int = Field(
+        5, ge=1, le=1000, description="So often an event is delivered before it is a dead letter."
+    )
+    dedup_window: timedelta = Field(
+        timedelta(hours=1),
+        gt=timedelta(0),
+        description="For how long a queue remembers an event's id, at least.",
+    )
+
+    max_queues_per_workflow: int = Field(
+        100_000, ge=1, description="Most queues of one workflow; more is refused for good."
+    )
+    max_queues_total: int = Field(
+        1_000_000, ge=1, description="Most queues at a time; beyond, workflows have to wait."
+    )
+    max_events_total: int = Field(
+        50_000_000, ge=1, description="Most events kept; beyond, publishers have to wait."
+    )
+    retry_after: timedelta = Field(
+        timedelta(seconds=30),
+        gt=timedelta(0),
+        description="When to ask again for queues, or to publish again, that had no room.",
+    )
+    queue_retention: timedelta = Field(
+        timedelta(days=7),
+        ge=timedelta(0),
+        description="For how long a released public queue is kept for those who still read it.",
+    )
+    tombstone_life: timedelta = Field(
+        timedelta(days=90),
+        gt=timedelta(0),
+        description="For how long a released workflow is refused a late request for queues.",
+    )
+
+    token_audience: str = Field(
+        "ewms-mqs", min_length=1, description="`aud` of tokens: the broker's resource server id."
+    )
+    token_life: timedelta = Field(
+        timedelta(hours=24), ge=timedelta(seconds=1), description="How long a queue's token holds."
+    )
+    key_rotation: timedelta = Field(
+        timedelta(days=30), ge=timedelta(seconds=1), description="How long a key signs tokens."
+    )

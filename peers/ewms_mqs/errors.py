@@ -1,0 +1,180 @@
+"""What can go wrong in the MQS, and the one table that says what it means on the wire.
+
+MqsError
+├── WorkflowNotFound       never granted
+├── QueueNotFound          never granted, or released
+├── QueueClosed            accepts no more events
+├── QueueDrained           final
+├── QueuesReleased         the workflow's tombstone
+├── TooManyQueues          more than one workflow can ever have
+├── QueueTaken             the id, or other queues, of somebody else
+├── BrokerFull             .retry_after
+├── TokenRefused           missing, bad, expired or revoked
+└── OtherQueue             a good token, of another queue
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ewms_postgres.errors import ConcurrencyConflict, DatabaseUnavailable, StatementTimeout
+from ewms_rpc.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    NotFound,
+    PermissionDenied,
+    PreconditionViolation,
+    ResourceExhausted,
+    RpcError,
+    Unauthenticated,
+    Unavailable,
+)
+
+__all__ = [
+    "BrokerFull",
+    "MqsError",
+    "OtherQueue",
+    "QueueClosed",
+    "QueueDrained",
+    "QueueNotFound",
+    "QueueTaken",
+    "QueuesReleased",
+    "TokenRefused",
+    "TooManyQueues",
+    "WorkflowNotFound",
+    "rpc_error_of",
+]
+
+_SOON = timedelta(seconds=1)
+
+
+class MqsError(Exception):
+    """Root of the MQS's own errors."""
+
+    def as_rpc(self) -> RpcError:
+        """The error as a client gets it."""
+        raise NotImplementedError
+
+
+class WorkflowNotFound(MqsError):
+    """No queues were ever granted to the workflow."""
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(f"workflow {workflow_id} has no queues here")
+        self.workflow_id = workflow_id
+
+    def as_rpc(self) -> RpcError:
+        return NotFound("workflow", self.workflow_id, str(self))
+
+
+class QueueNotFound(MqsError):
+    """The queue was never granted, or it is released."""
+
+    def __init__(self, mqid: str) -> None:
+        super().__init__(f"there is no queue {mqid}")
+        self.mqid = mqid
+
+    def as_rpc(self) -> RpcError:
+        return NotFound("queue", self.mqid)
+
+
+class _Precondition(MqsError):
+    """Something is in the way: the type and subject of a PreconditionFailure."""
+
+    type: str
+
+    def __init__(self, subject: str, words: str) -> None:
+        super().__init__(words)
+        self.subject = subject
+
+    def as_rpc(self) -> RpcError:
+        return FailedPrecondition([PreconditionViolation(self.type, self.subject, str(self))])
+
+
+class QueueClosed(_Precondition):
+    """The queue accepts no more events."""
+
+    type = "QUEUE_CLOSED"
+
+    def __init__(self, mqid: str) -> None:
+        super().__init__(mqid, f"queue {mqid} is closed")
+
+
+class QueueDrained(_Precondition):
+    """The queue is drained, and that is final."""
+
+    type = "QUEUE_DRAINED"
+
+    def __init__(self, mqid: str) -> None:
+        super().__init__(mqid, f"queue {mqid} is drained")
+
+
+class QueuesReleased(_Precondition):
+    """The workflow's queues have been released."""
+
+    type = "QUEUES_RELEASED"
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(workflow_id, f"the queues of workflow {workflow_id} are released")
+
+
+class TooManyQueues(_Precondition):
+    """The workflow asks for more queues than it can ever be granted."""
+
+    type = "QUEUE_LIMIT"
+
+    def __init__(self, workflow_id: str, n_queues: int, limit: int) -> None:
+        words = f"workflow {workflow_id} asks for {n_queues} queues; at most {limit} are possible"
+        super().__init__(workflow_id, words)
+
+
+class QueueTaken(MqsError):
+    """The workflow was granted other queues, or a queue with such an id exists."""
+
+    def __init__(self, workflow_id: str) -> None:
+        super().__init__(f"workflow {workflow_id} has other queues, or an id is in use")
+        self.workflow_id = workflow_id
+
+    def as_rpc(self) -> RpcError:
+        return AlreadyExists("queue", self.workflow_id, str(self))
+
+
+class BrokerFull(MqsError):
+    """The broker keeps as many events as it may; consumers must make room."""
+
+    def __init__(self, limit: int, retry_after: timedelta) -> None:
+        super().__init__(f"the broker keeps {limit} events and takes no more for now")
+        self.retry_after = retry_after
+
+    def as_rpc(self) -> RpcError:
+        return ResourceExhausted("events", str(self), self.retry_after)
+
+
+class TokenRefused(MqsError):
+    """The token or credential is missing, bad, expired or revoked; the message says which."""
+
+    def as_rpc(self) -> RpcError:
+        return Unauthenticated(str(self))
+
+
+class OtherQueue(MqsError):
+    """The token is good, and of another queue."""
+
+    def __init__(self) -> None:
+        super().__init__("the token is not for this queue")
+
+    def as_rpc(self) -> RpcError:
+        return PermissionDenied(str(self))
+
+
+def rpc_error_of(error: Exception) -> RpcError | None:
+    """What an error means on the wire; None for one that is a fault of ours."""
+    match error:
+        case MqsError():
+            return error.as_rpc()
+        case DatabaseUnavailable():
+            return Unavailable("the database is away", error.retry_after)
+        case ConcurrencyConflict() | StatementTimeout():
+            return Unavailable("the database is busy", _SOON)
+        case _:
+            return None
