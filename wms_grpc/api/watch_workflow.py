@@ -63,12 +63,7 @@ async def watch_workflow(
                 if part.settles and settles_at is None:
                     settles_at = part.position[0]
             elif follower.is_behind:
-                for part in await feed.workflows.behind(workflow_id, follower.position):
-                    follower.advance(part)
-                    yield part.message
-                    quiet.touch()
-                    if part.settles and settles_at is None:
-                        settles_at = part.position[0]
+                await feed.workflows.catch_up(workflow_id, follower)
             elif follower.position[1] != WHOLE:
                 await follower.wait()
             elif (

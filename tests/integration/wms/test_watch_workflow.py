@@ -39,7 +39,7 @@ async def test_a_watch_shows_the_workflow_as_it_is_and_then_every_revision(wms: 
     ]
 
     await wms.change(workflow_id, priority=70)
-    await wms.change_taskforces(workflow_id, "no room")
+    await wms.change_taskforces(workflow_id, waiting_reason="no room")
     first, second = await revision_of(watch), await revision_of(watch)
 
     assert (first.revision, first.changes[0].workflow.priority) == (3, 70)

@@ -16,13 +16,14 @@ from ewms_postgres.database import Database, open_database
 from ewms_postgres.migrations import upgrade
 from ewms_postgres.notifications import Listener, Notifier
 from ewms_postgres.statements import statement
+from wms_grpc.api.watch_feed import watch_taskforces, watch_workflows
 from wms_grpc.api.watch_workflow import watch_workflow
 from wms_grpc.domain.ids import WorkflowId, new_workflow_id, task_id_of, taskforce_id
-from wms_grpc.domain.model import Workflow, WorkflowState
+from wms_grpc.domain.model import WorkflowState
 from wms_grpc.engine.feed import Feed, FeedSettings
 from wms_grpc.engine.queue_stats import QueueStatsRelay
-from wms_grpc.storage import taskforces
-from wms_grpc.storage.records import workflow_from
+from wms_grpc.storage import messages, taskforces
+from wms_grpc.storage.records import taskforce_from, workflow_from
 from wms_grpc.storage.revisions import RevisionSet, encode_revision, feed_arguments
 from wms_grpc.storage.store import Store
 
@@ -54,6 +55,7 @@ _INSERT = statement("""
     )
     SELECT * FROM workflow
 """)
+_TASKFORCES = statement("SELECT * FROM wms.taskforce WHERE workflow_id = :workflow_id")
 _INSERT_FEED = statement("""
     INSERT INTO wms.feed (workflow_id, revision, part, is_last, time, body, before, after)
     SELECT * FROM unnest(
@@ -104,9 +106,12 @@ class Process:
             )
             assert row is not None
             workflow = workflow_from(row)
-            change = watch_pb2.Change(workflow=watch_pb2.Change().workflow)
-            change.workflow.workflow_id = workflow_id
-            parts = encode_revision(workflow, [change], datetime.now(UTC), before=None)
+            rows = await tx.fetch(_TASKFORCES, workflow_id=workflow_id)
+            changes = [watch_pb2.Change(workflow=messages.workflow_message(workflow))] + [
+                watch_pb2.Change(taskforce=messages.taskforce_message(taskforce_from(r)))
+                for r in rows
+            ]
+            parts = encode_revision(workflow, changes, datetime.now(UTC), before=None)
             await tx.execute(_INSERT_FEED, **feed_arguments(parts))
         self.store.on_commit(parts, frozenset())
         return workflow_id
@@ -117,17 +122,23 @@ class Process:
             for revision in revisions.all():
                 revision.workflow = replace(revision.workflow, **changes)
 
-    async def change_taskforces(self, workflow_id: WorkflowId, reason: str) -> None:
+    async def change_taskforces(self, workflow_id: WorkflowId, **changes: Any) -> None:
         """Make one revision in which all taskforces of the workflow change."""
         async with self.store.revising([workflow_id]) as revisions:
-            await change_all(revisions, workflow_id, waiting_reason=reason)
+            await change_all(revisions, workflow_id, **changes)
+
+    async def raise_priority(self, workflow_id: WorkflowId, by: int) -> None:
+        """Make one revision in which the workflow and its taskforces have another priority."""
+        async with self.store.revising([workflow_id]) as revisions:
+            revision = revisions[workflow_id]
+            priority = revision.workflow.priority + by
+            revision.workflow = replace(revision.workflow, priority=priority)
+            await change_all(revisions, workflow_id, priority=priority)
 
     async def settle(self, workflow_id: WorkflowId) -> None:
         """Make the revision with which the workflow has settled."""
         now = datetime.now(UTC)
-        await self.change(
-            workflow_id, state=WorkflowState.FINISHED, end_time=now, settled_time=now
-        )
+        await self.change(workflow_id, state=WorkflowState.FINISHED, end_time=now, settled_time=now)
 
     def watch(
         self, workflow_id: WorkflowId, *, checkpoints: float = 3600, **fields: Any
@@ -136,6 +147,32 @@ class Process:
         request = WatchRequest(workflow_id=workflow_id, **fields)
         request.checkpoint_interval.FromNanoseconds(int(checkpoints * 1e9))
         return decoded(watch_workflow(self.feed, self.store, self.stats, request), WatchResponse)
+
+    def watch_workflows(
+        self, wanted: str = "", *, checkpoints: float = 3600, resume_token: str = ""
+    ) -> AsyncIterator[Any]:
+        """Watch all workflows that match."""
+        request = workflow_service_pb2.WatchWorkflowsRequest(
+            filter=wanted, resume_token=resume_token
+        )
+        request.checkpoint_interval.FromNanoseconds(int(checkpoints * 1e9))
+        return decoded(
+            watch_workflows(self.feed, self.store, request),
+            workflow_service_pb2.WatchWorkflowsResponse,
+        )
+
+    def watch_taskforces(
+        self, wanted: str = "", *, checkpoints: float = 3600, resume_token: str = ""
+    ) -> AsyncIterator[Any]:
+        """Watch all taskforces that match."""
+        request = taskforce_service_pb2.WatchTaskforcesRequest(
+            filter=wanted, resume_token=resume_token
+        )
+        request.checkpoint_interval.FromNanoseconds(int(checkpoints * 1e9))
+        return decoded(
+            watch_taskforces(self.feed, self.store, request),
+            taskforce_service_pb2.WatchTaskforcesResponse,
+        )
 
 
 async def change_all(revisions: RevisionSet, workflow_id: WorkflowId, **changes: Any) -> None:
@@ -170,9 +207,7 @@ async def wms_process(url: str, settings: FeedSettings | None = None) -> AsyncIt
         try:
             await listener.connected.wait()
             stats = QueueStatsRelay(cast(Any, None))
-            yield Process(
-                db, feed, Store(db, lambda parts, _topics: feed.committed(parts)), stats
-            )
+            yield Process(db, feed, Store(db, lambda parts, _topics: feed.committed(parts)), stats)
         finally:
             for loop in loops:
                 loop.cancel()
@@ -201,18 +236,3 @@ async def snapshot_of(watch: AsyncIterator[WatchResponse]) -> watch_pb2.Workflow
         assert message.WhichOneof("event") == "snapshot", message
         whole.MergeFrom(message.snapshot)
     return whole
-
-
-__all__ = [
-    "Process",
-    "WatchRequest",
-    "WatchResponse",
-    "Workflow",
-    "change_all",
-    "decoded",
-    "prepare",
-    "revision_of",
-    "snapshot_of",
-    "taskforce_service_pb2",
-    "wms_process",
-]
