@@ -193,7 +193,7 @@ _HISTORY = statement("""
     ORDER BY id
     LIMIT :n_rows
 """)
-# An agent reports twice a minute; what is much older says nothing about now.
+# What an agent said long ago explains nothing about now.
 _FREE_SLOTS = statement("""
     SELECT schedd, coalesce((report ->> 'free_slots')::int, 0) AS free_slots,
            coalesce((report ->> 'total_slots')::int, 0) AS total_slots
