@@ -35,6 +35,7 @@ _Answer = TypeVar("_Answer")
 _MAX_MESSAGE = 17 * 1024 * 1024
 _CALL_TIMEOUT = 30.0
 _MAX_UNAUTHENTICATED = 5
+_LEAST_WAIT = 0.1
 _TRANSIENT = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -169,7 +170,7 @@ class QueueAccess:
             times = _token_times(profile.auth_token)
             # The broker's clock alone: a worker's own may be wrong by more than a token lives.
             life = times[1] - times[0] if times else profile.token_expire_time.seconds - time.time()
-            return _Token(profile.auth_token, max(life / 2, 1.0))
+            return _Token(profile.auth_token, max(life / 2, _LEAST_WAIT))
 
     async def recover(self, error: grpc.aio.AioRpcError, backoff: Backoff) -> None:
         """After a failed call: come back when it may be repeated. Raises QueueRefused if never."""

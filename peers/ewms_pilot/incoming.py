@@ -91,9 +91,7 @@ class Incoming:
 
     def refuse(self, held: Held, reason: str, *, requeue: bool) -> None:
         """The event could not be processed. Repeated until the broker knows it."""
-        self._decide(
-            held, pb.Nack(delivery_id=held.id, requeue=requeue, reason=reason[:_MAX_REASON])
-        )
+        self._decide(held, _refusal(held, reason, requeue=requeue))
 
     async def run(self) -> None:
         """Consume until the queue is drained or `stop` was called, and all is settled.
@@ -226,12 +224,18 @@ class Incoming:
                 self._drop(held)
         for delivery_id in lost:
             held = self._held.get(delivery_id)
-            if held is not None:
-                _LOG.warning("delivery %s was lost: the event is processed again", delivery_id)
-                held.is_lost = True
-                self._drop(held)
-                if held.work is not None:
-                    held.work.cancel()
+            if held is None:
+                continue
+            if not held.is_decided:
+                _LOG.warning("delivery %s is lost: the event is processed again", delivery_id)
+                if held.stream is self._stream:
+                    # Without any effect on the event, but it gives the credit back.
+                    held.stream.says.nack.append(_refusal(held, "lost", requeue=True))
+                    held.stream.changed.set()
+            held.is_lost = True
+            self._drop(held)
+            if held.work is not None:
+                held.work.cancel()
 
     def _drop(self, held: Held) -> None:
         self._held.pop(held.id, None)
@@ -276,3 +280,7 @@ class Incoming:
         told = {*request.ack, *(nack.delivery_id for nack in request.nack)}
         self._conclude([name for name in answer.settled if name in told], answer.lost)
         self._on_change()
+
+
+def _refusal(held: Held, reason: str, *, requeue: bool) -> pb.Nack:
+    return pb.Nack(delivery_id=held.id, requeue=requeue, reason=reason[:_MAX_REASON])

@@ -84,6 +84,7 @@ class _Spawner:
                 while self._turn({key.fileobj for key, _ in selector.select()}):
                     pass
         finally:
+            signal.set_wakeup_fd(-1)
             for command in self._commands.values():
                 _kill_group(command.pid, signal.SIGKILL)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pilot_event_server import EventServer
-from pilot_pool import Pool
+from pilot_pool import Gate, Pool
 
 
 @pytest.fixture
@@ -34,3 +34,8 @@ async def pool(server: EventServer, tmp_path: Path) -> AsyncIterator[Pool]:
             await pilot.ended()
             print(pilot.log.decode())  # noqa: T201 (pytest shows it when the test fails)
         hearing.cancel()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path)

@@ -87,11 +87,13 @@ class EventServer(services.EventServiceServicer):
         services.add_EventServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
+        self._expiring = asyncio.create_task(self._expire_leases())
 
     async def cut_off(self) -> None:
         """As a kill: streams break, queues and leases stay."""
         assert self._server is not None
         await self._server.stop(None)
+        self._expiring.cancel()
 
     def queue(self, mqid: str) -> Queue:
         return self.queues.setdefault(mqid, Queue())
@@ -184,15 +186,21 @@ class EventServer(services.EventServiceServicer):
         finally:
             hearing.cancel()
 
-    def expire(self, queue: Queue) -> None:
-        now = time.monotonic()
-        for delivery_id, flight in list(queue.flights.items()):
-            if flight.lease_end < now:
-                del queue.flights[delivery_id]
-                queue.ready.append(flight.event)
+    async def _expire_leases(self) -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            for queue in self.queues.values():
+                for delivery_id, flight in list(queue.flights.items()):
+                    if flight.lease_end < time.monotonic():
+                        self.lose(queue, delivery_id)
+            await self._wake()
+
+    @staticmethod
+    def lose(queue: Queue, delivery_id: str) -> None:
+        """As if the lease had run out."""
+        queue.ready.append(queue.flights.pop(delivery_id).event)
 
     def _settle(self, queue: Queue, request: Any) -> tuple[list[str], list[str], int]:
-        self.expire(queue)
         settled, lost, n_freed = [], [], 0
         for delivery_id in request.extend:
             flight = queue.flights.get(delivery_id)
@@ -236,6 +244,9 @@ class _Stream:
             if settled or lost:
                 self._answers.append(pb.ConsumeResponse(settled=settled, lost=lost))
             await self._server._wake()
+        # gRPC ends the requests of a broken stream like those of a half-closed one, and only then
+        # cancels its handler, and so this task.
+        await asyncio.sleep(0.05)
         self._is_half_closed = True
         for delivery_id, flight in list(self._queue.flights.items()):
             if flight.stream is self and not flight.n_extended:

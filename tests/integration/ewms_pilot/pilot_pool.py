@@ -21,12 +21,20 @@ class PilotProcess:
     process: asyncio.subprocess.Process
     scratch: Path
     log: bytearray = field(default_factory=bytearray)
+    said: asyncio.Event = field(default_factory=asyncio.Event)
     reading: asyncio.Task[None] | None = None
 
     async def read(self) -> None:
         assert self.process.stderr is not None
         while part := await self.process.stderr.read(65536):
             self.log += part
+            self.said.set()
+
+    async def until_said(self, text: bytes) -> None:
+        async with asyncio.timeout(15):
+            while text not in self.log:
+                self.said.clear()
+                await self.said.wait()
 
     async def ended(self, timeout: float = 15.0) -> int:
         async with asyncio.timeout(timeout):
@@ -37,6 +45,50 @@ class PilotProcess:
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
+
+
+class Gate:
+    """Where a task waits until the test lets it go on: a named pipe, opened by both."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "gate"
+        os.mkfifo(self.path)
+
+    def command(self, then: str = "cp $1 $2", before: str = "") -> str:
+        """Arguments of a task that waits at the gate; `$1` and `$2` are its files."""
+        script = f"{before} read go < {self.path}; {then}"
+        return f"sh -c '{script}' sh {{{{INFILE}}}} {{{{OUTFILE}}}}"
+
+    async def reached(self) -> int:
+        """Wait until a task is at the gate; `open` lets it through."""
+        async with asyncio.timeout(15):
+            return await asyncio.to_thread(os.open, self.path, os.O_WRONLY)
+
+    @staticmethod
+    def open(end: int) -> None:
+        os.write(end, b"go\n")
+        os.close(end)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def until_dead(pid: int) -> None:
+    """Wait until a process is gone. It is nobody's child here: there is nothing but to look."""
+    async with asyncio.timeout(10):
+        while is_alive(pid):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 @dataclass
@@ -54,7 +106,7 @@ class Pool:
         prefix = "ulog HTChirpEWMSPilotStatus: "
         return [json.loads(text[len(prefix) :]) for text in self.chirps if text.startswith(prefix)]
 
-    async def start(self, args: str, *, has_tokens: bool = False, **settings: str) -> PilotProcess:
+    async def start(self, args: str, **settings: str) -> PilotProcess:
         scratch = self.folder / f"scratch-{len(self.pilots)}"
         scratch.mkdir()
         env_file = scratch / "secrets.json"
