@@ -16,7 +16,8 @@ import orjson
 
 from wms_grpc.domain.errors import InvalidSubmission, PositionLost, Violation
 from wms_grpc.domain.ids import WorkflowId
-from wms_grpc.storage.feed import FeedHead, PositionPart
+from wms_grpc.storage.feed import FeedHead
+from wms_grpc.storage.feed_parts import PositionPart
 
 __all__ = ["ResumePlace", "Tokens"]
 

@@ -16,7 +16,7 @@ from ewms.wms.v1 import (
     watch_pb2,
     workflow_service_pb2,
 )
-from wms_grpc.storage.feed import PositionPart
+from wms_grpc.storage.feed_parts import PositionPart
 from wms_grpc.storage.messages import PHASE
 
 __all__ = ["Selection", "TaskforceSelection", "WorkflowSelection"]

@@ -17,7 +17,8 @@ from wms_grpc.api.resume_tokens import ResumePlace, Tokens
 from wms_grpc.api.selections import Selection, TaskforceSelection, WorkflowSelection
 from wms_grpc.domain.filters import WATCHED_TASKFORCES, WORKFLOWS
 from wms_grpc.engine.feed import Feed
-from wms_grpc.storage.feed import WHOLE, feed_head, field_tag, framed
+from wms_grpc.storage.feed import feed_head
+from wms_grpc.storage.feed_parts import WHOLE, field_tag, framed
 from wms_grpc.storage.feed_snapshots import (
     FeedSnapshot,
     snapshot_of_taskforces,

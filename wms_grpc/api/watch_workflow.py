@@ -14,7 +14,8 @@ from wms_grpc.api.checkpoints import checkpoint_seconds, quiet_after
 from wms_grpc.domain.ids import WorkflowId
 from wms_grpc.engine.feed import Feed
 from wms_grpc.engine.queue_stats import QueueStatsRelay
-from wms_grpc.storage.feed import WHOLE, resume_workflow
+from wms_grpc.storage.feed import resume_workflow
+from wms_grpc.storage.feed_parts import WHOLE
 from wms_grpc.storage.snapshots import WorkflowSnapshot, snapshot_of_workflow
 from wms_grpc.storage.store import Store
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 from wms_grpc.domain.errors import PositionLost
-from wms_grpc.storage.feed import FeedPart, Position, whole
+from wms_grpc.storage.feed_parts import FeedPart, Position, whole
 
 __all__ = ["Follower", "Ring", "Trail"]
 

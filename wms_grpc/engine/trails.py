@@ -18,7 +18,7 @@ from ewms_postgres.backoff import Backoff
 from ewms_postgres.errors import DatabaseError, DatabaseUnavailable
 from wms_grpc.domain.errors import PositionLost
 from wms_grpc.engine.trail import Follower, Ring, Trail
-from wms_grpc.storage.feed import FeedPart, Position, whole
+from wms_grpc.storage.feed_parts import FeedPart, Position, whole
 
 __all__ = ["ReadFeed", "Trails"]
 

@@ -1,126 +1,42 @@
 """Reading the change feed from its table, by workflow and by position.
 
-A place in the feed is a `Position`: a number (a workflow's revision, or a position across
-workflows) and the part of it that was read last. Parts follow one another without a gap, so each
-says which place it follows, and whoever reads compares. Reads are bounded in rows and bytes and
-never write.
+Reads are bounded in rows and bytes. Nothing here writes, but for the feed's epoch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol
 
 import asyncpg
 
-from ewms.wms.v1 import watch_pb2, workflow_service_pb2
 from ewms_postgres.database import Database
 from ewms_postgres.statements import statement
 from wms_grpc.domain.errors import NotFound, PositionLost
 from wms_grpc.domain.ids import WorkflowId
-from wms_grpc.storage.revisions import CommittedPart, WorkflowAttributes
+from wms_grpc.storage.feed_parts import (
+    REVISION,
+    REVISION_OF_MANY,
+    Position,
+    PositionPart,
+    RevisionPart,
+    framed,
+    place_of,
+)
 
 __all__ = [
-    "WHOLE",
     "FeedHead",
-    "FeedPart",
-    "Position",
-    "PositionPart",
     "ResumedWorkflow",
-    "RevisionPart",
     "feed_head",
     "read_positions",
     "read_revisions",
+    "renew_epoch",
     "resume_workflow",
-    "whole",
 ]
-
-Position = tuple[int, int]
-
-# Stands for "all its parts" in a Position: the largest `integer`, so that it compares as the last.
-WHOLE = 2**31 - 1
 
 # What one read of the table brings at most; the first part always comes, however large it is.
 READ_BYTES = 4 << 20
 READ_ROWS = 256
-
-
-def whole(number: int) -> Position:
-    """Return the place behind all parts of that number."""
-    return (number, WHOLE)
-
-
-class FeedPart(Protocol):
-    """What a reader needs of a part to keep its place."""
-
-    @property
-    def position(self) -> Position:
-        """The place behind this part."""
-
-    @property
-    def previous(self) -> Position:
-        """The place that this part follows."""
-
-    @property
-    def size(self) -> int:
-        """Roughly the bytes that it takes in memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class RevisionPart:
-    """A part of a workflow's revision; `message` is an encoded `WatchWorkflowResponse`.
-
-    `settles`: the workflow is settled with this revision.
-    """
-
-    position: Position
-    previous: Position
-    message: bytes
-    settles: bool
-
-    @property
-    def size(self) -> int:
-        """Roughly the bytes that it takes in memory."""
-        return len(self.message) + 256
-
-    @classmethod
-    def committed(cls, part: CommittedPart) -> RevisionPart:
-        """Return the part as its own process has just committed it."""
-        return cls(
-            *_place(part.revision, part.part, part.is_last),
-            framed(_REVISION, part.body),
-            bool(part.after["is_settled"]),
-        )
-
-
-@dataclass(frozen=True)
-class PositionPart:
-    """A part of what stands at one position across all workflows.
-
-    `message` is an encoded `WatchWorkflowsResponse` with the revision and without a resume token.
-    `before` and `after` are what a filter may ask of the workflow.
-    """
-
-    position: Position
-    previous: Position
-    message: bytes
-    workflow_id: WorkflowId
-    revision: int
-    is_last: bool
-    before: WorkflowAttributes | None
-    after: WorkflowAttributes
-
-    @property
-    def size(self) -> int:
-        """Roughly the bytes that it takes in memory."""
-        return 3 * len(self.message) + 2048
-
-    @cached_property
-    def decoded(self) -> watch_pb2.WorkflowRevision:
-        """The revision, decoded once for all who look into it; not to be changed."""
-        return workflow_service_pb2.WatchWorkflowsResponse.FromString(self.message).revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +110,11 @@ _RESUME = statement("""
 _HEAD = statement("SELECT epoch, last_position, compacted_position FROM wms.feed_state")
 
 
+_RENEW = statement("""
+    UPDATE wms.feed_state SET epoch = replace(gen_random_uuid()::text, '-', '') RETURNING epoch
+""")
+
+
 async def read_revisions(
     db: Database,
     epoch: str,
@@ -219,8 +140,8 @@ async def read_revisions(
     found: dict[WorkflowId, list[RevisionPart]] = {}
     for row in rows:
         part = RevisionPart(
-            *_place(row["revision"], row["part"], row["is_last"]),
-            framed(_REVISION, row["body"]),
+            *place_of(row["revision"], row["part"], row["is_last"]),
+            framed(REVISION, row["body"]),
             row["settles"],
         )
         found.setdefault(row["workflow_id"], []).append(part)
@@ -246,8 +167,8 @@ async def read_positions(
     _check_epoch(rows)
     parts = [
         PositionPart(
-            *_place(row["position"], row["part"], row["is_last"]),
-            message=framed(_REVISION_OF_MANY, row["body"]),
+            *place_of(row["position"], row["part"], row["is_last"]),
+            message=framed(REVISION_OF_MANY, row["body"]),
             workflow_id=row["workflow_id"],
             revision=row["revision"],
             is_last=row["is_last"],
@@ -288,33 +209,14 @@ async def feed_head(db: Database) -> FeedHead:
     return FeedHead(**row)
 
 
-def framed(field: bytes, body: bytes) -> bytes:
-    """Return the encoded message that holds `body`, an encoded message, in the field."""
-    length = len(body)
-    size = bytearray(field)
-    while length > 0x7F:
-        size.append(length & 0x7F | 0x80)
-        length >>= 7
-    size.append(length)
-    return bytes(size) + body
+async def renew_epoch(db: Database) -> str:
+    """Begin a new epoch, after a restore: what clients have seen since is no longer true.
 
-
-def field_tag(message: Any, name: str) -> bytes:
-    """Return the tag of a message's field that is itself a message, a string or bytes."""
-    number: int = message.DESCRIPTOR.fields_by_name[name].number
-    if number > 15:
-        raise ValueError(f"the tag of {name} takes more than one byte")
-    return bytes([number << 3 | 2])
-
-
-_REVISION = field_tag(workflow_service_pb2.WatchWorkflowResponse, "revision")
-_REVISION_OF_MANY = field_tag(workflow_service_pb2.WatchWorkflowsResponse, "revision")
-
-
-def _place(number: int, part: int, is_last: bool) -> tuple[Position, Position]:
-    position = whole(number) if is_last else (number, part)
-    previous = whole(number - 1) if part == 0 else (number, part - 1)
-    return position, previous
+    Returns the new epoch. Every resume token and every `feed_epoch` of before is refused from now
+    on, and running watches end.
+    """
+    epoch: str = await db.fetchval(_RENEW)
+    return epoch
 
 
 def _check_epoch(rows: Sequence[asyncpg.Record]) -> None:

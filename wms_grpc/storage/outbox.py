@@ -14,7 +14,7 @@ from datetime import timedelta
 from ewms_postgres.database import Database
 from ewms_postgres.statements import statement
 
-__all__ = ["compact", "move_outbox", "renew_epoch"]
+__all__ = ["compact", "move_outbox"]
 
 _LOCK = statement("SELECT 1 FROM wms.feed_state FOR UPDATE")
 
@@ -64,10 +64,6 @@ _COMPACT = statement("""
     RETURNING (SELECT count(*) FROM doomed)
 """)
 
-_RENEW = statement("""
-    UPDATE wms.feed_state SET epoch = replace(gen_random_uuid()::text, '-', '') RETURNING epoch
-""")
-
 
 async def move_outbox(db: Database, *, limit: int = 2000) -> tuple[int, int]:
     """Give positions to what is visible in the outbox, in one transaction.
@@ -91,13 +87,3 @@ async def compact(db: Database, retention: timedelta, *, limit: int = 1000) -> i
         await tx.execute(_LOCK)
         forgotten: int | None = await tx.fetchval(_COMPACT, limit=limit, retention=retention)
     return forgotten or 0
-
-
-async def renew_epoch(db: Database) -> str:
-    """Begin a new epoch, after a restore: what clients have seen since is no longer true.
-
-    Returns the new epoch. Every resume token and every `feed_epoch` of before is refused from now
-    on, and running watches end.
-    """
-    epoch: str = await db.fetchval(_RENEW)
-    return epoch

@@ -14,7 +14,8 @@ from ewms.wms.v1 import taskforce_pb2
 from ewms_postgres.statements import statement
 from wms_grpc.domain.errors import InvalidSubmission, PositionLost
 from wms_grpc.domain.model import Phase
-from wms_grpc.storage.outbox import compact, renew_epoch
+from wms_grpc.storage.feed import renew_epoch
+from wms_grpc.storage.outbox import compact
 
 OUTBOX = statement("SELECT count(*) FROM wms.outbox")
 STOP_MOVING = statement("SELECT 1 FROM wms.feed_state FOR UPDATE")
