@@ -14,7 +14,7 @@ import grpc
 
 from ewms.wms.v1 import taskforce_service_pb2, workflow_service_pb2
 from ewms_client.calls import WmsCalls
-from ewms_client.channel import open_channel
+from ewms_client.channel import connect
 from ewms_client.consuming import Consumer
 from ewms_client.events import Events
 from ewms_client.feeds import TaskforcesEvent, WorkflowsEvent, watch_taskforces, watch_workflows
@@ -38,8 +38,10 @@ class AsyncClient(WmsCalls):
     ----------
     wms
         Where the WMS is. Default: the environment's `EWMS_WMS`, else 127.0.0.1:50051.
-    credentials
-        For TLS. Default: clear text to the WMS.
+    insecure
+        Plain text to a WMS on another machine is wanted. Loopback is plain text, all else TLS.
+    root_certificates
+        PEM, for TLS. Default: those that gRPC brings.
     timeout
         Deadline of each single call, in seconds.
     patience
@@ -50,15 +52,16 @@ class AsyncClient(WmsCalls):
         self,
         wms: str | None = None,
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        insecure: bool = False,
+        root_certificates: bytes | None = None,
         timeout: float = 30.0,
         patience: float = 600.0,
     ) -> None:
         address = wms or os.environ.get("EWMS_WMS") or DEFAULT_WMS
-        self._channel = open_channel(address, credentials)
+        self._channel = connect(address, insecure=insecure, root_certificates=root_certificates)
         super().__init__(self._channel, timeout)
         self._patience = patience
-        self._brokers = Brokers(credentials)
+        self._brokers = Brokers(root_certificates)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,62 +1,34 @@
-"""Channels and single calls. A channel keeps quiet streams alive, takes what our servers may send,
-and tries unary calls again while the server is UNAVAILABLE: all of them only read, or carry a
-request id. Every call has a deadline, and fails with an error of `ewms_client.errors`; streams are
-never tried again here, since what to say on a new one is known only to whoever opened the old.
+"""Channels and calls. Unary calls are tried again while the server is UNAVAILABLE: all of them only
+read, or carry a request id or ids of events. Whatever fails, fails with an error of
+`ewms_client.errors`. A broken stream is never opened again here, since what to say on a new one is
+known only to whoever opened the old.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from typing import Protocol, TypeVar
 
 import grpc
 
-from ewms_client.errors import Unavailable, typed
-
-__all__ = ["Metadata", "ReceivingCall", "answer", "open_channel", "received"]
-
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-_RETRIED_METHODS = {
-    "ewms.wms.v1.WorkflowService": (
-        "SubmitWorkflow GetWorkflow ListWorkflows ListWorkflowHistory AbortWorkflow FinishWorkflow "
-        "UpdateWorkflow PauseWorkflow ResumeWorkflow ListPublicQueues CloseQueue ListDeadLetters "
-        "RequeueDeadLetters"
-    ),
-    "ewms.wms.v1.TaskDirectiveService": "GetTaskDirective ListTaskDirectives AddWorkers",
-    "ewms.wms.v1.TaskforceService": "GetTaskforce ListTaskforces",
-    "ewms.mqs.v1.EventService": "SettleDeliveries RenewToken",
-}
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [
-                {"service": service, "method": method}
-                for service, methods in _RETRIED_METHODS.items()
-                for method in methods.split()
-            ],
-            "retryPolicy": {
-                "maxAttempts": 5,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
-}
-_OPTIONS = (
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+from ewms.mqs.v1 import event_service_pb2
+from ewms.wms.v1 import (
+    task_directive_service_pb2,
+    taskforce_service_pb2,
+    workflow_service_pb2,
 )
+from ewms_client.errors import Unavailable, typed
+from ewms_rpc.channel import open_channel
+
+__all__ = ["Metadata", "ReceivingCall", "answer", "connect", "received"]
+
+_RETRIED = [
+    workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"],
+    task_directive_service_pb2.DESCRIPTOR.services_by_name["TaskDirectiveService"],
+    taskforce_service_pb2.DESCRIPTOR.services_by_name["TaskforceService"],
+    event_service_pb2.DESCRIPTOR.services_by_name["EventService"],
+]
 
 Metadata = Sequence[tuple[str, str]]
 _Message = TypeVar("_Message")
@@ -71,11 +43,13 @@ class ReceivingCall(Protocol[_Sent]):
     def cancel(self) -> bool: ...
 
 
-def open_channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
-    """A channel to `HOST:PORT`; without credentials in clear text. Connects at the first call."""
-    if credentials is None:
-        return grpc.aio.insecure_channel(address, options=_OPTIONS)
-    return grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
+def connect(
+    address: str, *, insecure: bool, root_certificates: bytes | None = None
+) -> grpc.aio.Channel:
+    """A channel to `HOST:PORT`, over which unary calls are tried again. Connects with the first."""
+    return open_channel(
+        address, insecure=insecure, root_certificates=root_certificates, retried=_RETRIED
+    )
 
 
 def _was_cancelled_here() -> bool:

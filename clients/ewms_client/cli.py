@@ -1,6 +1,6 @@
 """The command `ewms`. Its subcommands come from the entry points of the group `ewms.commands`, each
-a Typer application; one is imported only when its name is asked for, so that a client's command does
-not wait for a server's imports. A part that is not installed says which extra brings it.
+a Typer application; one is imported only when its name is asked for, so that a client's command
+does not wait for a server's imports. A part that is not installed says which extra brings it.
 
 Entry points are named after what they bring: asked for `mqs`, the one of that name is tried first.
 """
@@ -30,6 +30,7 @@ _HELP = """Event Workflow Management System.
 
 Every command of the client finds the server by --wms HOST:PORT or EWMS_WMS. With --json it prints
 messages in the protobuf JSON mapping, one object a line, and errors as one JSON object on stderr.
+Beyond this machine it speaks TLS, unless EWMS_INSECURE=1 allows plain text.
 
 Exit codes: 0 done; 1 something else failed; 2 wrong usage; 3 not found; 4 invalid argument;
 5 not possible in this state; 6 unavailable, try again; 7 not in time; 8 the workflow failed or was
@@ -41,10 +42,8 @@ class _PartMissing(Exception):
     """A part's commands cannot be imported, for want of `module`."""
 
     def __init__(self, part: str, module: str) -> None:
-        super().__init__(
-            f"`ewms {part}` needs the module {module!r}, which is not installed: "
-            f"pip install '{_DISTRIBUTION}[{_extra_with(module)}]'"
-        )
+        remedy = f"pip install '{_DISTRIBUTION}[{_extra_with(module)}]'"
+        super().__init__(f"`ewms {part}` needs {module!r}, which is not installed: {remedy}")
 
 
 class _Commands(TyperGroup):

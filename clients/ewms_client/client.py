@@ -20,8 +20,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-import grpc
-
 from ewms_client.async_client import AsyncClient
 from ewms_client.consuming import Consumer
 from ewms_client.delivery import Delivery
@@ -149,13 +147,20 @@ class Client:
         self,
         wms: str | None = None,
         *,
-        credentials: grpc.ChannelCredentials | None = None,
+        insecure: bool = False,
+        root_certificates: bytes | None = None,
         timeout: float = 30.0,
         patience: float = 600.0,
     ) -> None:
         async def connect() -> AsyncClient:
             # Channels of grpc.aio belong to the loop that they are made in.
-            return AsyncClient(wms, credentials=credentials, timeout=timeout, patience=patience)
+            return AsyncClient(
+                wms,
+                insecure=insecure,
+                root_certificates=root_certificates,
+                timeout=timeout,
+                patience=patience,
+            )
 
         self._portal = Portal()
         self._client = self._portal.call(connect())

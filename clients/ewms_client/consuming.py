@@ -130,7 +130,7 @@ class Consumer:
         """Consume on one stream. False: it broke, and another is to be opened."""
         try:
             await self._consume_on_one_stream()
-            self._is_drained = not self._is_closing
+            self._is_drained = not self._has_said_all()
             self._leases.note_stream_broke()
             await self._say_beside(
                 [(delivery_id, said) for delivery_id, _, said in self._leases.unsaid()]
@@ -206,7 +206,7 @@ class Consumer:
                     mqid=self._queue.mqid, credit=self._new_credit(), consumer=self._name
                 )
             )
-            while not (self._is_closing and not self._leases.n_settling):
+            while not self._has_said_all():
                 await self._to_say.wait()
                 self._to_say.clear()
                 await self._say(stream)
@@ -218,16 +218,24 @@ class Consumer:
             # Settling failed beside the stream. A new one begins with saying it again.
             stream.cancel()
 
+    def _has_said_all(self) -> bool:
+        """Whether nothing more is wanted of the stream; what it has delivered beyond goes back."""
+        if self._leases.n_settling:
+            return False
+        n_waiting = sum(not delivery.is_lost for delivery in self._buffer)
+        has_enough = self._n_given == self._count and len(self._leases) == n_waiting
+        return self._is_closing or has_enough
+
     async def _say(self, stream: _Stream) -> None:
         here: list[tuple[str, Statement]] = []
         beside: list[tuple[str, Statement]] = []
         for delivery_id, number, statement in self._leases.unsaid()[:_STATEMENTS_A_MESSAGE]:
-            gives_credit = statement.verb is not Verb.EXTEND
-            if number != self._stream_number or (gives_credit and not self._wants_credit()):
+            if number != self._stream_number:
                 beside.append((delivery_id, statement))
-            else:
-                here.append((delivery_id, statement))
-                self._open_credit += gives_credit
+                continue
+            here.append((delivery_id, statement))
+            # What is settled on its own stream gives its credit back.
+            self._open_credit += statement.verb is not Verb.EXTEND
         self._leases.note_said(delivery_id for delivery_id, _ in here)
         credit = self._new_credit()
         if here or credit:
@@ -255,11 +263,6 @@ class Consumer:
             return _STATEMENTS_A_MESSAGE
         held = sum(not delivery.is_lost for delivery in self._buffer)
         return self._count - self._n_given - held
-
-    def _wants_credit(self) -> bool:
-        # What is settled on its stream has the broker deliver one more, which must be wanted: an
-        # event that is fetched and given back counts as delivered.
-        return self._open_credit < self._remaining()
 
     def _new_credit(self) -> int:
         """Credit to give now; counts it as given."""

@@ -12,7 +12,7 @@ import grpc
 
 from ewms.mqs.v1.event_service_pb2_grpc import EventServiceStub
 from ewms.wms.v1 import workflow_service_pb2
-from ewms_client.channel import open_channel
+from ewms_client.channel import connect
 from ewms_client.errors import NotFound
 from ewms_client.queue_access import QueueAccess
 from ewms_client.view import WorkflowView
@@ -31,16 +31,17 @@ _Watch = Callable[[str], AsyncGenerator[WatchEvent, None]]
 class Brokers:
     """Channels to brokers, by address; opened at first use, closed together."""
 
-    def __init__(self, credentials: grpc.ChannelCredentials | None) -> None:
-        self._credentials = credentials
+    def __init__(self, root_certificates: bytes | None) -> None:
+        self._root_certificates = root_certificates
         self._channels: dict[tuple[str, bool], grpc.aio.Channel] = {}
 
     def stub_at(self, address: str, is_tls: bool) -> EventServiceAsyncStub:
         """The EventService at `HOST:PORT`."""
         key = (address, is_tls)
         if key not in self._channels:
-            credentials = self._credentials or grpc.ssl_channel_credentials()
-            self._channels[key] = open_channel(address, credentials if is_tls else None)
+            self._channels[key] = connect(
+                address, insecure=not is_tls, root_certificates=self._root_certificates
+            )
         return EventServiceStub(self._channels[key])
 
     async def close(self) -> None:

@@ -5,20 +5,17 @@ Must never hide an error that another attempt cannot mend.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
 import time
 
 import grpc
 
 from ewms_client.errors import DeadlineExceeded, RpcError
+from ewms_rpc.backoff import Backoff
 
 __all__ = ["Reconnection"]
 
 _logger = logging.getLogger(__name__)
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 5.0
 _STEADY_AFTER = 30.0
 _MENDABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
@@ -32,13 +29,13 @@ class Reconnection:
 
     def __init__(self, what: str, patience: float) -> None:
         self._what, self._patience = what, patience
-        self._pause = _FIRST_PAUSE
+        self._backoff = Backoff(first=0.05, limit=5.0)
         self._first_failure: float | None = None
         self._opened = time.monotonic()
 
     def note_progress(self) -> None:
         """Something came: patience and pauses begin anew."""
-        self._pause = _FIRST_PAUSE
+        self._backoff.reset()
         self._first_failure = None
 
     async def wait_after(self, error: RpcError) -> None:
@@ -52,9 +49,6 @@ class Reconnection:
         self._first_failure = self._first_failure or now
         if now - self._first_failure > self._patience:
             raise error
-        asked = error.retry_after.total_seconds() if error.retry_after else 0.0
-        pause = max(asked, self._pause * random.uniform(0.5, 1.0))
-        _logger.info("%s: %s; again in %.2f s", self._what, error.message, pause)
-        await asyncio.sleep(pause)
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        _logger.info("%s: trying again after: %s", self._what, error.message)
+        await self._backoff.wait(at_least=error.retry_after)
         self._opened = time.monotonic()

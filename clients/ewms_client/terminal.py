@@ -1,12 +1,13 @@
 """What the commands share at the terminal: their common options, how an answer is shown, how an
-error is told, and with which code they end. Answers go to stdout and nothing else does; all the rest goes
-to stderr.
+error is told, and with which code they end. Answers go to stdout and nothing else does; all the
+rest goes to stderr.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
@@ -43,6 +44,7 @@ Wms = Annotated[
     str, typer.Option("--wms", envvar="EWMS_WMS", metavar="HOST:PORT", help="Where the WMS is.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print messages as JSON, one object a line.")]
+_INSECURE = "EWMS_INSECURE"
 WMS_DEFAULT = DEFAULT_WMS
 WorkflowId = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's id.")]
 Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="A public queue.")]
@@ -60,7 +62,7 @@ def run(wms: str, as_json: bool, command: Callable[[AsyncClient], Awaitable[None
 
 
 async def _with_client(wms: str, command: Callable[[AsyncClient], Awaitable[None]]) -> None:
-    async with AsyncClient(wms) as client:
+    async with AsyncClient(wms, insecure=bool(os.environ.get(_INSECURE))) as client:
         await command(client)
 
 

@@ -47,9 +47,8 @@ def summarize(taskforces: Iterable[taskforce_pb2.Taskforce]) -> workflow_pb2.Wor
         phases[phase_name(taskforce.phase)] += 1
         errors.update(taskforce.top_task_errors)
         for condor_status, by_pilot in taskforce.compound_statuses.items():
-            totals = summary.compound_statuses[condor_status].counts
             for pilot_status, count in by_pilot.counts.items():
-                totals[pilot_status] += count
+                summary.compound_statuses[condor_status].counts[pilot_status] += count
         if taskforce.phase not in _ENDED_PHASES:
             summary.n_workers_requested += taskforce.n_workers
             if not taskforce.HasField("cluster_id"):
