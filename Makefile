@@ -1,8 +1,7 @@
-# Everything here works on a machine with Python 3.11 to 3.13 and a shell.
-PYTHON ?= python3
+# Everything here works on a machine with Python 3.11 to 3.13, make and a shell.
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+INSTALLED := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -11,15 +10,50 @@ PYTEST_ARGS ?=
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(STAMP): pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip uv
-	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -e '.[dev]'
+$(INSTALLED): pyproject.toml scripts/install.sh
+	sh scripts/install.sh $(VENV)
 	touch $@
 
 .PHONY: install
-install: $(STAMP) ## the environment in .venv/, everything in it
+install: $(INSTALLED) ## the environment in .venv/, everything in it
+
+.PHONY: demo
+demo: install ## the whole system at work: two workflows, 200 events, every result checked
+	$(BIN)/python scripts/demo.py
+
+.PHONY: test
+test: install ## all tests but the long ones; PYTEST_ARGS goes to pytest
+	$(BIN)/pytest -m "not soak" $(PYTEST_ARGS)
+
+.PHONY: check
+check: install ## format, lint, types, generated files fresh, contracts, import rule
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python scripts/generate_protos.py clients --check
+	$(BIN)/python scripts/generate_reference.py docs/reference.md --check
+	$(BIN)/python scripts/lint_protos.py
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: install ## put the sources into form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 .PHONY: protos
-protos: install ## generated Python and type stubs under clients/ewms
+protos: install ## what is generated from protos/: Python, type stubs, docs/reference.md
 	$(BIN)/python scripts/generate_protos.py clients
+	$(BIN)/python scripts/generate_reference.py docs/reference.md
+
+.PHONY: soak
+soak: install ## the long tests: hundreds of kills, a million events (hours)
+	$(BIN)/pytest -m soak --timeout=0 $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: install ## how fast it is, beside the limit of what it stands on
+	$(BIN)/python -m benchmarks
+
+.PHONY: clean
+clean: ## remove what was built and cached; the environment stays
+	rm -rf build .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
