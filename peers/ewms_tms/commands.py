@@ -1,0 +1,75 @@
+"""The command `ewms tms`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from ewms_rpc import logs
+from ewms_rpc.running import run
+from ewms_tms.config import TmsSettings
+from ewms_tms.program import DataFolderInUse, run_tms
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.callback()
+def _group() -> None:
+    """Programs of the TMS."""
+
+
+@app.command()
+def tms(
+    wms: Annotated[str | None, typer.Option(help="HOST:PORT of the WMS.")] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Plain text to another machine.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of everything it keeps.")] = None,
+    schedd: Annotated[
+        list[str] | None, typer.Option(help="A schedd to be the agent of; may be repeated.")
+    ] = None,
+    grid: Annotated[str | None, typer.Option(help="What runs the workers: local.")] = None,
+    slots: Annotated[int | None, typer.Option(help="Workers that run at once.")] = None,
+    runner: Annotated[
+        str | None, typer.Option(help="How pilots run tasks: process or apptainer.")
+    ] = None,
+    pilot: Annotated[str | None, typer.Option(help="The pilot's command line.")] = None,
+    log_json: Annotated[bool | None, typer.Option("--log-json", help="Log JSON.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
+) -> None:
+    """Start, watch and stop taskforces: an agent for each schedd.
+
+    Each option is also an environment variable, EWMS_TMS_<NAME>. Prints a line that begins with
+    `watching` once it is the agent of every schedd.
+    """
+    given: dict[str, Any] = {
+        name: value for name, value in locals().items() if value is not None and value != []
+    }
+    try:
+        settings = TmsSettings(**given)
+    except ValidationError as error:
+        for wrong in error.errors():
+            typer.echo(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", err=True)
+        raise typer.Exit(2) from None
+    logs.configure(settings.log_json, settings.log_level)
+    try:
+        run(lambda stop: _run(settings, stop))
+    except DataFolderInUse as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+async def _run(settings: TmsSettings, stop: asyncio.Event) -> None:
+    await run_tms(settings, stop, _announce)
+
+
+def _announce(schedds: tuple[str, ...]) -> None:
+    typer.echo(f"watching {' '.join(schedds)}")
+    sys.stdout.flush()

@@ -1,0 +1,58 @@
+"""Follows the job event logs of a folder: an Observer for HTCondor and for the local adapter.
+
+Guarantees every event of every log, each once and in its file's order; nothing counts as caught up
+before each file has been read once to its end. Woken by the kernel, never by a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from itertools import islice
+from pathlib import Path
+
+import structlog
+
+from ewms_tms.grid import Observation
+from ewms_tms.inotify import watch_folder
+from ewms_tms.job_events import JobEvent
+from ewms_tms.log_file import LogFile, log_paths
+
+__all__ = ["LogObserver"]
+
+_BATCH = 10_000
+
+log = structlog.get_logger(__name__)
+
+
+class LogObserver:
+    """The logs of a folder, which must be there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[Path, LogFile] = {}
+
+    async def follow(self) -> AsyncGenerator[Observation, None]:
+        """All events from the beginning of every log, then each as it is written."""
+        self._files = {}
+        is_caught_up = False
+        # The watch comes before the first reading, so that nothing falls between them.
+        async with watch_folder(self._folder) as changes:
+            while True:
+                for path in await asyncio.to_thread(log_paths, self._folder):
+                    file = self._files.setdefault(path, LogFile(path))
+                    async for events in _batches(file):
+                        yield Observation(events, is_caught_up, str(path))
+                if not is_caught_up:
+                    is_caught_up = True
+                    yield Observation((), True)
+                await changes.wait()
+
+
+async def _batches(file: LogFile) -> AsyncIterator[list[JobEvent]]:
+    n_corrupt = file.n_corrupt
+    reading = file.read()
+    while events := await asyncio.to_thread(lambda: list(islice(reading, _BATCH))):
+        yield events
+    if file.n_corrupt > n_corrupt:
+        log.warning("skipped corrupt events", log=str(file.path), n=file.n_corrupt - n_corrupt)

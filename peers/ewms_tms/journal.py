@@ -1,0 +1,150 @@
+"""What an agent is about to do, and what it has been told is known: a file that survives it.
+
+Guarantees that an intent is on the disk before `intend` returns, so that a submission which a kill
+cut short is found again; and that a torn last line, which nobody waited for, counts as not written.
+Blocking: call it in a thread, in several at once if need be.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ewms_tms.durable_files import write_whole
+from ewms_tms.grid import TaskforceUuid
+from ewms_tms.job_events import ClusterId
+
+__all__ = ["Intent", "Journal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A submission that is about to be made. The description is for the report of it."""
+
+    taskforce: TaskforceUuid
+    attempt: int
+    description: Mapping[str, str]
+
+
+class Journal:
+    """The journal of one schedd's agent.
+
+    Parameters
+    ----------
+    path
+        Its file; read, and made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._intents: dict[tuple[TaskforceUuid, int], Intent] = {}
+        self._descriptions: dict[ClusterId, Mapping[str, str]] = {}
+        self._announced: set[ClusterId] = set()
+        self._finished: set[ClusterId] = set()
+        for line in path.read_bytes().splitlines() if path.exists() else ():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            self._take(record)
+        self.compact()
+
+    @property
+    def open_intents(self) -> list[Intent]:
+        """Submissions that may have been made, and may not."""
+        return list(self._intents.values())
+
+    @property
+    def announced(self) -> frozenset[ClusterId]:
+        """Living clusters whose submission the WMS has answered."""
+        return frozenset(self._announced)
+
+    @property
+    def finished(self) -> frozenset[ClusterId]:
+        """Clusters whose end the WMS has answered."""
+        return frozenset(self._finished)
+
+    def description(self, cluster_id: ClusterId) -> Mapping[str, str]:
+        """What was submitted, for a cluster that is not announced yet."""
+        return self._descriptions.get(cluster_id, {})
+
+    def intend(self, intent: Intent) -> None:
+        """Before a submission. Raises OSError when the disk does not take it."""
+        self._write(
+            {
+                "intend": intent.taskforce,
+                "attempt": intent.attempt,
+                "description": dict(intent.description),
+            },
+            is_durable=True,
+        )
+
+    def settle(self, intent: Intent, cluster_id: ClusterId | None) -> None:
+        """It is certain what became of an intent: a cluster, or nothing."""
+        self._write({"settle": intent.taskforce, "attempt": intent.attempt, "cluster": cluster_id})
+
+    def announce(self, cluster_id: ClusterId) -> None:
+        """The WMS has answered the report of a submission."""
+        self._write({"announce": cluster_id})
+
+    def finish(self, cluster_id: ClusterId) -> None:
+        """The WMS has answered the report of an end."""
+        self._write({"finish": cluster_id})
+
+    def compact(self) -> None:
+        """Write it anew, without what is over."""
+        records: list[dict[str, Any]] = [{"finish": cluster} for cluster in sorted(self._finished)]
+        records += [{"announce": cluster} for cluster in sorted(self._announced)]
+        records += [
+            {"cluster": cluster, "description": dict(description)}
+            for cluster, description in self._descriptions.items()
+        ]
+        records += [
+            {
+                "intend": intent.taskforce,
+                "attempt": intent.attempt,
+                "description": dict(intent.description),
+            }
+            for intent in self._intents.values()
+        ]
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        write_whole(self._path, lines.encode(), mode=0o600)
+
+    def _write(self, record: dict[str, Any], *, is_durable: bool = False) -> None:
+        # The line's own start ends one that a full disk has torn.
+        line = b"\n" + json.dumps(record).encode() + b"\n"
+        with self._lock:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            try:
+                if os.write(descriptor, line) != len(line):
+                    raise OSError(f"{self._path}: no room")
+                if is_durable:
+                    os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._take(record)
+
+    def _take(self, record: dict[str, Any]) -> None:
+        if "intend" in record:
+            intent = Intent(record["intend"], record["attempt"], record["description"])
+            self._intents[intent.taskforce, intent.attempt] = intent
+        elif "settle" in record:
+            settled = self._intents.pop((record["settle"], record["attempt"]), None)
+            cluster_id = record["cluster"]
+            if settled is not None and cluster_id is not None:
+                self._descriptions[cluster_id] = settled.description
+        elif "announce" in record:
+            self._announced.add(record["announce"])
+            self._descriptions.pop(record["announce"], None)
+        elif "finish" in record:
+            self._announced.discard(record["finish"])
+            self._descriptions.pop(record["finish"], None)
+            self._finished.add(record["finish"])
+        elif "description" in record:
+            self._descriptions[record["cluster"]] = record["description"]

@@ -1,0 +1,100 @@
+"""The TMS as a program: its data folder, its grid, an agent for each schedd, and their end.
+
+Guarantees that a data folder has one TMS at a time, and that stopping it leaves workers running,
+as a schedd would: the next TMS adopts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ewms_rpc.channel import open_channel
+from ewms_tms.agent import Agent
+from ewms_tms.config import TmsSettings
+from ewms_tms.durable_files import write_whole
+from ewms_tms.grid.local import LocalMachine, open_local_grids
+
+__all__ = ["DataFolderInUse", "run_tms"]
+
+
+class DataFolderInUse(Exception):
+    """Another TMS works in this data folder."""
+
+
+async def run_tms(
+    settings: TmsSettings, stop: asyncio.Event, announce: Callable[[tuple[str, ...]], None]
+) -> None:
+    """Run until `stop` is set.
+
+    Parameters
+    ----------
+    settings
+        How.
+    stop
+        Ends it.
+    announce
+        Called once, with the schedds, when a lease of each has been held.
+
+    Raises
+    ------
+    DataFolderInUse
+        Another TMS works in the data folder.
+    """
+    folder = settings.data.absolute()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _locked(folder):
+        machine = LocalMachine(folder, settings.schedd, settings.slots, settings.pilot)
+        waiting = set(settings.schedd)
+
+        def note_leased(schedd: str) -> None:
+            if waiting == {schedd}:
+                announce(settings.schedd)
+            waiting.discard(schedd)
+
+        async with (
+            open_channel(settings.wms, insecure=settings.insecure) as channel,
+            asyncio.TaskGroup() as group,
+        ):
+            agents = [
+                Agent(
+                    agent_id=_agent_id(folder),
+                    grid=grid,
+                    channel=channel,
+                    journal_path=folder / "schedds" / grid.schedd / "journal",
+                    runner=settings.runner,
+                    note_leased=note_leased,
+                )
+                for grid in open_local_grids(machine)
+            ]
+            programs = [machine.run(), *(agent.run() for agent in agents)]
+            running = [group.create_task(program) for program in programs]
+            await stop.wait()
+            for task in running:
+                task.cancel()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder / "tms.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataFolderInUse(f"another TMS works in {folder}") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _agent_id(folder: Path) -> str:
+    path = folder / "agent_id"
+    if not path.exists():
+        write_whole(path, f"{socket.gethostname()[:64]}-{uuid.uuid4()}".encode())
+    return path.read_text()
