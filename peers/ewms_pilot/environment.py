@@ -225,6 +225,8 @@ class _Reader:
 
     def queues(self, prefix: str) -> tuple[QueueAddress, ...]:
         mqids = self.items(prefix)
+        if not mqids:
+            return ()
         types = self._one_for_each(f"{prefix}_BROKER_TYPE", len(mqids))
         addresses = self._one_for_each(f"{prefix}_BROKER_ADDRESS", len(mqids))
         tokens = self._one_for_each(f"{prefix}_AUTH_TOKEN", len(mqids))

@@ -1,8 +1,9 @@
 """How a command is run on this worker: its argument list and environment, for each runner.
 
-Pure: nothing here starts anything. Placeholders are replaced after the arguments were split, so a
-path with blanks stays one argument, and no shell ever sees them. In a container the task's folder
-and the data hub are mounted under `/ewms-pilot-data`; a plain process sees them where they are.
+Nothing here starts anything; it looks at images, once each. Placeholders are replaced after the
+arguments were split, so a path with blanks stays one argument, and no shell ever sees them. In a
+container the task's folder and the data hub are mounted under `/ewms-pilot-data`; a plain process
+sees them where they are.
 
 A container of Docker belongs to its daemon and not to the pilot: it is stopped through the
 client, which passes SIGTERM on, but a SIGKILL of the pilot leaves it to `docker run --rm` and the
@@ -15,12 +16,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from ewms_pilot.environment import Command, RunnerKind
 from ewms_pilot.errors import ConfigurationError
 
-__all__ = ["Folders", "Invocation", "Runner", "inherited_environment"]
+__all__ = ["Folders", "Image", "Invocation", "Runner", "inherited_environment"]
 
+_RUNSCRIPT = ".singularity.d/runscript"
+_NO_RUNSCRIPT = "There is no runscript defined"
 _IN_CONTAINER = PurePosixPath("/ewms-pilot-data")
 
 
@@ -40,6 +44,14 @@ class Folders:
     task: Path
     infile: str = ""
     outfile: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that is ready. `entry`: by its own entry point, or by the arguments alone."""
+
+    name: str
+    entry: Literal["run", "exec"] = "run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +85,33 @@ class Runner:
     def prepare(self, image: str, to: Path) -> tuple[str, Invocation | None]:
         """The image to use, and the command that must be run once before it can be.
 
-        An image that Apptainer would fetch for each task is unpacked once, below `to`: a folder,
-        since mounting an image file needs rights that workers often do not have.
+        An image that is no folder is unpacked for Apptainer, below `to`: it would otherwise be
+        fetched for each task, and mounting an image file needs rights that workers often lack.
         """
-        if self.kind != "apptainer" or image.startswith(("/", "./")) or Path(image).exists():
+        if self.kind != "apptainer" or Path(image).is_dir():
             return image, None
-        source = image if "://" in image else f"docker://{image}"
+        is_complete = "://" in image or image.startswith("/") or image.endswith(".sif")
+        source = image if is_complete else f"docker://{image}"
         unpacked = str(to / "".join(c if c.isalnum() else "-" for c in source))
         argv = [self.program, "build", "--fix-perms", "--force", "--sandbox", unpacked, source]
         return unpacked, Invocation(argv, self.inherited)
 
-    def invocation(self, command: Command, image: str, folders: Folders) -> Invocation:
-        """The invocation of `command` in these folders; `image` is what `prepare` answered."""
+    def inspect(self, name: str) -> Image:
+        """How a prepared image is entered.
+
+        One that was built from bare files has no entry point, or one of Apptainer's that says so
+        and ends well; its arguments are the command then.
+        """
+        if self.kind != "apptainer":
+            return Image(name)
+        try:
+            script = (Path(name) / _RUNSCRIPT).read_text(errors="replace")
+        except OSError:
+            script = ""
+        return Image(name, "run" if script and _NO_RUNSCRIPT not in script else "exec")
+
+    def invocation(self, command: Command, image: Image, folders: Folders) -> Invocation:
+        """The invocation of `command` in these folders."""
         inside = folders if self.kind == "process" else _inside(folders)
         args = [_fill(argument, inside) for argument in command.args]
         env = {**command.env, **_task_variables(inside)}
@@ -92,12 +119,12 @@ class Runner:
             return Invocation(args, {**self.inherited, **env})
         if self.kind == "docker":
             options = ["--rm", "--init", *_mounts(folders), *_env_options(env)]
-            return Invocation([self.program, "run", *options, image, *args], self.inherited)
+            return Invocation([self.program, "run", *options, image.name, *args], self.inherited)
         # As variables and not as options: they would stand in the list of processes.
         passed = {f"APPTAINERENV_{name}": value for name, value in env.items()}
         options = ["--containall", "--no-eval", *_mounts(folders)]
         return Invocation(
-            [self.program, "--silent", "run", *options, image, *args],
+            [self.program, "--silent", image.entry, *options, image.name, *args],
             {**self.inherited, **passed},
         )
 

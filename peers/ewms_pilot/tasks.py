@@ -26,7 +26,7 @@ from ewms_pilot.errors import (
     ScratchUnusable,
 )
 from ewms_pilot.outgoing import MAX_PAYLOAD
-from ewms_pilot.runners import Folders, Runner
+from ewms_pilot.runners import Folders, Image, Runner
 
 __all__ = ["Tasks", "is_okay"]
 
@@ -57,7 +57,7 @@ class Tasks:
         self._scratch = scratch
         self._data_hub = scratch / "data-hub"
         self._numbers = itertools.count(1)
-        self._image = config.task.image
+        self._image = Image(config.task.image)
         self._prepared: list[list[str]] = []
 
     async def initialize(self) -> None:
@@ -111,12 +111,12 @@ class Tasks:
         finally:
             await _remove(folder)
 
-    async def _prepare(self, image: str) -> str:
+    async def _prepare(self, image: str) -> Image:
         usable, invocation = self._runner.prepare(image, self._scratch)
         if invocation is not None and invocation.argv not in self._prepared:
             self._prepared.append(invocation.argv)
             await self._commands.run(invocation, self._scratch, self._config.init_timeout)
-        return usable
+        return await asyncio.to_thread(self._runner.inspect, usable)
 
     async def _task_folder(self) -> Path:
         folder = self._scratch / f"task-{next(self._numbers)}"

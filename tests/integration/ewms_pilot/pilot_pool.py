@@ -106,14 +106,14 @@ class Pool:
         prefix = "ulog HTChirpEWMSPilotStatus: "
         return [json.loads(text[len(prefix) :]) for text in self.chirps if text.startswith(prefix)]
 
-    async def start(self, args: str, **settings: str) -> PilotProcess:
+    async def start(self, args: str, path: str | None = None, **settings: str) -> PilotProcess:
         scratch = self.folder / f"scratch-{len(self.pilots)}"
         scratch.mkdir()
         env_file = scratch / "secrets.json"
         env_file.write_text(json.dumps({"EWMS_PILOT_QUEUE_CREDENTIAL": CREDENTIAL}))
         env_file.chmod(0o600)
         environ = {
-            "PATH": os.environ["PATH"],
+            "PATH": path or os.environ["PATH"],
             "_CONDOR_SCRATCH_DIR": str(scratch),
             "EWMS_PILOT_RUNNER": "process",
             "EWMS_PILOT_TASK_IMAGE": "image:1",
