@@ -134,13 +134,13 @@ class PostgresBroker:
                 lease=self._lease,
             )
         )
-        # A repeated delivery may stand before others in the table, not so in the queue.
-        rows.sort(key=_event_no)
+        # An UPDATE returns rows in the order of its join.
+        rows.sort(key=_place)
         deliveries = [
             DeliveredEvent(
                 made_id(no, claim_no), _event_of(no, body), n_deliveries, publish_time, len(body)
             )
-            for no, claim_no, n_deliveries, publish_time, _, body in rows
+            for _, no, claim_no, n_deliveries, publish_time, _, body in rows
         ]
         return Claimed(deliveries, bool(rows) and len(rows) < rows[0]["n_ready"])
 
@@ -254,9 +254,9 @@ def _hash_of(event_id: str) -> bytes:
     return hashlib.blake2b(event_id.encode(), digest_size=16).digest()
 
 
-def _event_no(row: Any) -> int:
-    number: int = row[0]
-    return number
+def _place(row: Any) -> int:
+    place: int = row["place"]
+    return place
 
 
 def _event_of(event_no: int, body: bytes) -> Event:

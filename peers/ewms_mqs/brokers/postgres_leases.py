@@ -62,7 +62,7 @@ class LeaseKeeper:
         self._on_suspicion = on_suspicion
 
     async def __aenter__(self) -> Self:
-        await self._beat()
+        await self.beat()
         return self
 
     async def __aexit__(
@@ -81,8 +81,8 @@ class LeaseKeeper:
         while True:
             wait = self._beat_seconds
             try:
-                await self._beat()
-                await self._expire()
+                await self.beat()
+                await self.end_leases()
                 next_expiry = await self._database.fetchval(sql.NEXT_EXPIRY)
                 if next_expiry is not None and next_expiry > 0:
                     wait = min(wait, next_expiry)
@@ -90,7 +90,8 @@ class LeaseKeeper:
                 _log.warning("leases wait for the database", reason=str(error))
             await asyncio.sleep(wait)
 
-    async def _beat(self) -> None:
+    async def beat(self) -> None:
+        """Say that this process lives; the first time, and after a silence, grace begins."""
         await self._database.execute(
             sql.BEAT, process=self._process, lease=self._lease, silence=self._silence
         )
@@ -100,7 +101,8 @@ class LeaseKeeper:
             sql.FORGET_PROCESS, process=self._process, age=_FORGOTTEN_AFTER_LEASES * self._lease
         )
 
-    async def _expire(self) -> None:
+    async def end_leases(self) -> None:
+        """End what has run out, unless somebody is in grace, this process included."""
         while True:
             rows = await self._database.fetch(
                 sql.EXPIRE,

@@ -208,8 +208,8 @@ CLAIM = """
 CREATE FUNCTION mqs.claim(
   p_queue integer, p_limit integer, p_max_bytes bigint, p_lease interval
 ) RETURNS TABLE (
-  event_no bigint, claim_no integer, n_deliveries integer, publish_time timestamptz,
-  n_ready bigint, body bytea
+  place bigint, event_no bigint, claim_no integer, n_deliveries integer,
+  publish_time timestamptz, n_ready bigint, body bytea
 )
 LANGUAGE plpgsql SET search_path = mqs, pg_catalog
 SET enable_seqscan = off SET enable_bitmapscan = off
@@ -236,7 +236,7 @@ BEGIN
       n_deliveries = e.n_deliveries + 1, is_held = false
   FROM measured m
   WHERE e.ctid = m.at AND (m.nth = 1 OR m.bytes <= p_max_bytes)
-  RETURNING e.event_no, e.claim_no, e.n_deliveries, e.publish_time, m.n, e.body;
+  RETURNING e.position, e.event_no, e.claim_no, e.n_deliveries, e.publish_time, m.n, e.body;
   GET DIAGNOSTICS n = ROW_COUNT;
   IF n > 0 THEN
     INSERT INTO mqs.tallies (queue_no, depth, in_flight) VALUES (p_queue, -n, n);
@@ -419,7 +419,8 @@ BEGIN
     RETURNING l.*
   )
   INSERT INTO mqs.events (event_no, position, publish_time, queue_no, claim_no, body)
-  SELECT event_no, nextval('mqs.event_no'), publish_time, queue_no, claim_no, body FROM gone;
+  SELECT event_no, nextval('mqs.event_no'), publish_time, queue_no, claim_no, body
+  FROM (SELECT * FROM gone ORDER BY dead_no) g;
   GET DIAGNOSTICS n = ROW_COUNT;
   IF n > 0 THEN
     INSERT INTO mqs.tallies (queue_no, depth, dead) VALUES (p_queue, n, -n);
