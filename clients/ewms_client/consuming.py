@@ -57,7 +57,8 @@ class Consumer:
         self._n_given = 0
         self._open_credit = 0
         self._stream_number = 0
-        self._lease_seconds: float | None = None
+        self._lease_seconds = 0.0
+        self._lease_known = asyncio.Event()
         self._has_fresh_token = False
         self._is_closing = False
         self._is_drained = False
@@ -173,6 +174,7 @@ class Consumer:
         self._has_fresh_token = False
         if response.HasField("lease"):
             self._lease_seconds = response.lease.ToTimedelta().total_seconds()
+            self._lease_known.set()
         for message in response.deliveries:
             delivery = Delivery(message, self._settle)
             self._leases.hold(delivery, self._stream_number)
@@ -192,9 +194,9 @@ class Consumer:
         return self._leases.settle(delivery_id, statement)
 
     async def _extend_leases(self) -> None:
+        await self._lease_known.wait()
         while True:
-            # Until the broker has told how long a lease is, it has delivered nothing either.
-            await asyncio.sleep((self._lease_seconds or 3.0) / _EXTENSIONS_A_LEASE)
+            await asyncio.sleep(self._lease_seconds / _EXTENSIONS_A_LEASE)
             self._leases.extend_all()
             self._to_say.set()
 

@@ -126,4 +126,7 @@ def typed(error: grpc.RpcError) -> RpcError:
     answer = from_rpc_error(error)
     if answer.code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded(answer.message)
+    if answer.code is grpc.StatusCode.CANCELLED:
+        # Not by us, who would see asyncio.CancelledError: a server or proxy that goes away.
+        return Unavailable(f"cancelled from outside: {answer.message}")
     return answer
