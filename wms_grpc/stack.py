@@ -1,0 +1,172 @@
+"""The stack of one machine: which parts there are, how they find one another, in which order they
+end, and the embedded PostgreSQL that they share.
+
+The parts start at once, each retrying until the others are there. The first one that needs it
+starts PostgreSQL; the stack joins as a further user, so that no restart of a part takes the
+server down, and brings it back if it ends. Must never do a part's work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from ewms_rpc.backoff import Backoff
+from wms_grpc.part import Part, PartFailed, Program
+from wms_grpc.part_logs import PartLogs
+
+__all__ = ["PartFailed", "StackSettings", "run_stack"]
+
+# All parts together; what a service manager or an impatient person waits for without a SIGKILL.
+_STOP_SECONDS = 9.0
+_LEAST_STOP_SECONDS = 1.0
+_PROBE_EVERY = timedelta(seconds=10)
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StackSettings:
+    """Where a stack keeps its files and serves. `slots`: workers at once; None: by the machine."""
+
+    data: Path
+    wms: str
+    mqs: str
+    slots: int | None
+    insecure: bool
+    json_logs: bool
+
+
+async def run_stack(
+    settings: StackSettings, stop: asyncio.Event, say: Callable[[str], None]
+) -> None:
+    """Run the parts until `stop` is set; `say` is given the line that begins with `ready`.
+
+    Raises PartFailed for a part that cannot start (in an ExceptionGroup), ValueError for an
+    address that is none.
+    """
+    wms, mqs = _with_port(settings.wms), _with_port(settings.mqs)
+    with PartLogs(prefixed=not settings.json_logs) as logs:
+        parts = [Part(program, logs) for program in _programs(settings, wms, mqs)]
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(part.run()) for part in parts]
+            # Imported only now: the parts are importing, too, and this waits for them anyway.
+            await _until_started(parts)
+            _configure_logs(settings.json_logs)
+            holding = group.create_task(
+                _announce_and_hold(parts, settings.data, lambda: say(_ready_line(wms, mqs)))
+            )
+            await stop.wait()
+            await _stop_in_turn(parts)
+            for task in (*running, holding):
+                task.cancel()
+
+
+def _programs(settings: StackSettings, wms: str, mqs: str) -> list[Program]:
+    data = str(settings.data)
+    database = ("--database", "embedded", "--data", data)
+    insecure = ("--insecure",) if settings.insecure else ()
+    slots = ("--slots", str(settings.slots)) if settings.slots else ()
+    json_logs = settings.json_logs
+    return [
+        Program(
+            "mqs",
+            ("--listen", mqs, *database, *insecure, *(("--log-json",) if json_logs else ())),
+            announcement="listening on",
+        ),
+        Program(
+            "wms",
+            (
+                *("--listen", wms, "--mqs", _reachable(mqs), *database, *insecure),
+                *(("--json-logs",) if json_logs else ()),
+            ),
+            announcement="listening on",
+        ),
+        Program(
+            "tms",
+            (
+                *("--wms", _reachable(wms), "--data", str(settings.data / "tms")),
+                *slots,
+                *(("--log-json",) if json_logs else ()),
+            ),
+            announcement="watching",
+        ),
+    ]
+
+
+def _ready_line(wms: str, mqs: str) -> str:
+    return f"ready: WMS on {wms}, MQS on {mqs}"
+
+
+def _with_port(address: str) -> str:
+    """The address with a free port in place of 0: a part that is started again keeps its own."""
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdigit():
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    if int(port):
+        return address
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((host.strip("[]"), 0))
+        return f"{host}:{probe.getsockname()[1]}"
+
+
+def _reachable(address: str) -> str:
+    """Where a part on this machine finds one that listens at the address."""
+    host, _, port = address.rpartition(":")
+    return f"{_WILDCARDS.get(host, host)}:{port}"
+
+
+async def _until_started(parts: Sequence[Part]) -> None:
+    for part in parts:
+        await part.started.wait()
+
+
+def _configure_logs(as_json: bool) -> None:
+    from ewms_rpc import logs
+
+    logs.configure(as_json)
+
+
+async def _announce_and_hold(
+    parts: Sequence[Part], data: Path, announce: Callable[[], None]
+) -> None:
+    for part in parts:
+        await part.ready.wait()
+    announce()
+    await _hold_postgres(data)
+
+
+async def _hold_postgres(data: Path) -> None:
+    """Use the server until cancelled, and start it again whenever it has ended."""
+    from ewms_postgres.connection import held_connection, watch_connection
+    from ewms_postgres.embedded import EmbeddedPostgresError, embedded_postgres
+    from ewms_postgres.errors import DatabaseError
+
+    backoff = Backoff()
+    while True:
+        try:
+            async with (
+                embedded_postgres(data) as server,
+                held_connection(server.url("postgres"), application_name="ewms-up") as connection,
+            ):
+                backoff.reset()
+                await watch_connection(connection, every=_PROBE_EVERY)
+        except (DatabaseError, EmbeddedPostgresError) as error:
+            _log.warning("embedded PostgreSQL is lost, starting it again", reason=str(error))
+        await backoff.wait()
+
+
+async def _stop_in_turn(parts: Sequence[Part]) -> None:
+    """Stop the parts, each before those that it needs."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + _STOP_SECONDS
+    for part in reversed(parts):
+        await part.stop(max(deadline - clock(), _LEAST_STOP_SECONDS))
