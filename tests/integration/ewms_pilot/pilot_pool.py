@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -33,7 +34,13 @@ class PilotProcess:
     async def until_said(self, text: bytes) -> None:
         async with asyncio.timeout(15):
             while text not in self.log:
-                self.said.clear()
+                await self.until_more_said()
+
+    async def until_more_said(self, timeout: float = 15) -> None:
+        """Wait for the next output, or as long as that."""
+        self.said.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
                 await self.said.wait()
 
     async def ended(self, timeout: float = 15.0) -> int:
@@ -106,11 +113,13 @@ class Pool:
         prefix = "ulog HTChirpEWMSPilotStatus: "
         return [json.loads(text[len(prefix) :]) for text in self.chirps if text.startswith(prefix)]
 
-    async def start(self, args: str, path: str | None = None, **settings: str) -> PilotProcess:
+    async def start(
+        self, args: str, path: str | None = None, credential: str = CREDENTIAL, **settings: str
+    ) -> PilotProcess:
         scratch = self.folder / f"scratch-{len(self.pilots)}"
         scratch.mkdir()
         env_file = scratch / "secrets.json"
-        env_file.write_text(json.dumps({"EWMS_PILOT_QUEUE_CREDENTIAL": CREDENTIAL}))
+        env_file.write_text(json.dumps({"EWMS_PILOT_QUEUE_CREDENTIAL": credential}))
         env_file.chmod(0o600)
         environ = {
             "PATH": path or os.environ["PATH"],

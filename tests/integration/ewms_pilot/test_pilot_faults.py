@@ -122,17 +122,17 @@ async def test_a_delivery_that_was_given_to_somebody_else_stops_its_task(
 
 async def test_tokens_are_renewed_before_they_expire(pool: Pool, gate: Gate) -> None:
     server = pool.server
-    server.token_life = 2.0
+    server.token_life = 1.6
     server.lease = 0.3
     await server.put("in", b"x")
     await server.close_queue("in")
     pilot = await pool.start(gate.command())
     end = await gate.reached()
     # Calls go on all the time (extensions on the stream; settlements after the break, by id).
-    await server.until(lambda: len(server.renewals_with) >= 3)
+    await server.until(lambda: len(server.renewals_with) >= 2)
     await server.cut_off()
     await server.start()
-    await server.until(lambda: len(server.renewals_with) >= 5)
+    await server.until(lambda: len(server.renewals_with) >= 4)
     gate.open(end)
     assert await pilot.ended() == 0
     assert set(server.renewals_with) == {"credential"}
