@@ -175,7 +175,16 @@ class Agent:
     async def _begin(self, group: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> None:
         await self._room.acquire()
         # Tasks begin in the order of their creation, and so take their taskforce's turns.
-        group.create_task(work).add_done_callback(lambda _: self._room.release())
+        group.create_task(self._guarded(work))
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            # A fault of ours in one assignment must not stop the others; the WMS asks again.
+            log.exception("assignment failed", schedd=self._grid.schedd)
+        finally:
+            self._room.release()
 
 
 _Stream = grpc.aio.UnaryStreamCall[

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -78,11 +79,17 @@ class Assignments:
         for intent in self._journal.open_intents:
             cluster = await self._found(intent)
             log.info("settled an intent", taskforce=intent.taskforce, found=cluster is not None)
+        announced = self._journal.announced
         for cluster in self._book.unannounced():
-            if cluster.cluster_id in self._journal.announced:
+            if cluster.cluster_id in announced:
                 self._book.announce(cluster.cluster_id)
             else:
                 await self._report_submitted(cluster)
+        for cluster_id, (taskforce, attempt) in announced.items():
+            if cluster_id not in self._book:
+                log.error("a cluster is lost", taskforce=taskforce, cluster=cluster_id)
+                await self._reports.lost(taskforce, attempt, cluster_id)
+                await self._note(partial(self._journal.finish, cluster_id))
 
     async def start(self, start: tms_service_pb2.StartAssignment, lease: Lease) -> None:
         """Submit a taskforce, unless it has been, and report its cluster."""
@@ -174,14 +181,13 @@ class Assignments:
     async def _note_settled(self, intent: Intent, cluster: Cluster | None) -> None:
         if cluster is not None:
             self._book.add(cluster)
-        await self._note(
-            lambda: self._journal.settle(intent, cluster.cluster_id if cluster else None)
-        )
+        cluster_id = cluster.cluster_id if cluster is not None else None
+        await self._note(partial(self._journal.settle, intent, cluster_id))
 
     async def _report_submitted(self, cluster: Cluster) -> None:
         await self._reports.submitted(cluster, self._journal.description(cluster.cluster_id))
         self._book.announce(cluster.cluster_id)
-        await self._note(lambda: self._journal.announce(cluster.cluster_id))
+        await self._note(partial(self._journal.announce, cluster))
         log.info("submitted", taskforce=cluster.taskforce, cluster=cluster.cluster_id)
 
     async def _remove(

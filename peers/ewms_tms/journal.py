@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ewms_tms.durable_files import write_whole
-from ewms_tms.grid import TaskforceUuid
+from ewms_tms.grid import Cluster, TaskforceUuid
 from ewms_tms.job_events import ClusterId
 
 __all__ = ["Intent", "Journal"]
@@ -45,7 +45,7 @@ class Journal:
         self._lock = threading.Lock()
         self._intents: dict[tuple[TaskforceUuid, int], Intent] = {}
         self._descriptions: dict[ClusterId, Mapping[str, str]] = {}
-        self._announced: set[ClusterId] = set()
+        self._announced: dict[ClusterId, tuple[TaskforceUuid, int]] = {}
         self._finished: set[ClusterId] = set()
         for line in path.read_bytes().splitlines() if path.exists() else ():
             try:
@@ -61,9 +61,9 @@ class Journal:
         return list(self._intents.values())
 
     @property
-    def announced(self) -> frozenset[ClusterId]:
-        """Living clusters whose submission the WMS has answered."""
-        return frozenset(self._announced)
+    def announced(self) -> dict[ClusterId, tuple[TaskforceUuid, int]]:
+        """Clusters that the WMS knows to live, and the taskforce and attempt of each."""
+        return dict(self._announced)
 
     @property
     def finished(self) -> frozenset[ClusterId]:
@@ -76,43 +76,35 @@ class Journal:
 
     def intend(self, intent: Intent) -> None:
         """Before a submission. Raises OSError when the disk does not take it."""
-        self._write(
-            {
-                "intend": intent.taskforce,
-                "attempt": intent.attempt,
-                "description": dict(intent.description),
-            },
-            is_durable=True,
-        )
+        self._write(_intention(intent), is_durable=True)
 
     def settle(self, intent: Intent, cluster_id: ClusterId | None) -> None:
         """It is certain what became of an intent: a cluster, or nothing."""
         self._write({"settle": intent.taskforce, "attempt": intent.attempt, "cluster": cluster_id})
 
-    def announce(self, cluster_id: ClusterId) -> None:
+    def announce(self, cluster: Cluster) -> None:
         """The WMS has answered the report of a submission."""
-        self._write({"announce": cluster_id})
+        self._write(_announcement(cluster.cluster_id, cluster.taskforce, cluster.attempt))
 
     def finish(self, cluster_id: ClusterId) -> None:
         """The WMS has answered the report of an end."""
         self._write({"finish": cluster_id})
 
+    def forget(self, cluster_ids: Iterable[ClusterId]) -> None:
+        """Finished clusters that are no longer in any log: nobody will ask for them again."""
+        with self._lock:
+            self._finished.difference_update(cluster_ids)
+            self.compact()
+
     def compact(self) -> None:
         """Write it anew, without what is over."""
         records: list[dict[str, Any]] = [{"finish": cluster} for cluster in sorted(self._finished)]
-        records += [{"announce": cluster} for cluster in sorted(self._announced)]
+        records += [_announcement(cluster, *whose) for cluster, whose in self._announced.items()]
         records += [
             {"cluster": cluster, "description": dict(description)}
             for cluster, description in self._descriptions.items()
         ]
-        records += [
-            {
-                "intend": intent.taskforce,
-                "attempt": intent.attempt,
-                "description": dict(intent.description),
-            }
-            for intent in self._intents.values()
-        ]
+        records += [_intention(intent) for intent in self._intents.values()]
         lines = "".join(json.dumps(record) + "\n" for record in records)
         write_whole(self._path, lines.encode(), mode=0o600)
 
@@ -140,11 +132,23 @@ class Journal:
             if settled is not None and cluster_id is not None:
                 self._descriptions[cluster_id] = settled.description
         elif "announce" in record:
-            self._announced.add(record["announce"])
+            self._announced[record["announce"]] = (record["taskforce"], record["attempt"])
             self._descriptions.pop(record["announce"], None)
         elif "finish" in record:
-            self._announced.discard(record["finish"])
+            self._announced.pop(record["finish"], None)
             self._descriptions.pop(record["finish"], None)
             self._finished.add(record["finish"])
         elif "description" in record:
             self._descriptions[record["cluster"]] = record["description"]
+
+
+def _intention(intent: Intent) -> dict[str, Any]:
+    return {
+        "intend": intent.taskforce,
+        "attempt": intent.attempt,
+        "description": dict(intent.description),
+    }
+
+
+def _announcement(cluster_id: ClusterId, taskforce: TaskforceUuid, attempt: int) -> dict[str, Any]:
+    return {"announce": cluster_id, "taskforce": taskforce, "attempt": attempt}

@@ -46,7 +46,7 @@ class Lease:
     @property
     def is_held(self) -> bool:
         """Whether it may be acted on."""
-        self._check()
+        self.show_awake()
         return not self._is_broken and self._now() < self._until
 
     @property
@@ -56,16 +56,17 @@ class Lease:
 
     def renew(self, ttl: float) -> None:
         """The WMS has renewed it."""
-        self._check()
+        self.show_awake()
         self._ttl, self._until = ttl, self._now() + ttl
 
     async def beat(self) -> None:
         """Show again and again that this process is not stopped; until cancelled."""
         while True:
             await asyncio.sleep(self._ttl / _BEATS_PER_TTL)
-            self._check()
+            self.show_awake()
 
-    def _check(self) -> None:
+    def show_awake(self) -> None:
+        """This process runs now; a long time since the last time breaks the lease."""
         now = self._now()
         if now - self._beat > self._ttl * _LONGEST_GAP_IN_TTLS:
             self._is_broken = True

@@ -1,11 +1,12 @@
 """One job event log on disk, read further each time that it has grown.
 
-Guarantees each event once, in the file's order; a file that is shorter than before was replaced,
-and is read from its start. Blocking: call it in a thread.
+Guarantees each event once, in the file's order; a file that is another one, or shorter than
+before, was replaced, and is read from its start. Blocking: call it in a thread.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class LogFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._offset = 0
+        self._offset = self._inode = 0
         self._parser = EventParser()
         self._n_corrupt_before = 0
 
@@ -39,9 +40,11 @@ class LogFile:
         except FileNotFoundError:
             return
         with file:
-            if file.seek(0, 2) < self._offset:
+            state = os.fstat(file.fileno())
+            if state.st_size < self._offset or state.st_ino != self._inode:
                 self._n_corrupt_before += self._parser.n_corrupt
                 self._offset, self._parser = 0, EventParser()
+                self._inode = state.st_ino
             file.seek(self._offset)
             while chunk := file.read(_CHUNK_BYTES):
                 self._offset += len(chunk)

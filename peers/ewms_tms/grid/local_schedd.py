@@ -62,6 +62,7 @@ class LocalSchedd:
         self._command = command
         self._logs: dict[Path, LogFile] = {}
         self._starts_at_launch: dict[WorkerKey, int] = {}
+        self._lost: dict[ClusterId, str] = {}
         self._host = f"<{os.uname().nodename}>"
         for path in (self.logs_folder, self._taskforces):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -70,7 +71,7 @@ class LocalSchedd:
         """Read the queue from the disk, and adopt the workers that live."""
         for known in self.workers.values():
             known.let_go()
-        self.clusters, self.workers, self._starts_at_launch = {}, {}, {}
+        self.clusters, self.workers, self._starts_at_launch, self._lost = {}, {}, {}, {}
         self._logs = {path: LogFile(path) for path in log_paths(self.logs_folder)}
         self._read()
         for cluster in self.clusters.values():
@@ -83,6 +84,8 @@ class LocalSchedd:
         self._read()
         for cluster in list(self.clusters.values()):
             self._evict(cluster, cluster.running - cluster.launched)
+        for cluster_id, log_path in self._lost.items():
+            event_text.append(log_path, event_text.cluster_removed(cluster_id, 0, 0))
         self._keep_living_logs()
         self.settle([])
 
@@ -262,12 +265,14 @@ class LocalSchedd:
     def _read(self) -> None:
         for file in self._logs.values():
             for event in file.read():
-                self._apply(event)
+                if event.kind is EventKind.CLUSTER_SUBMIT:
+                    self._enter(event, file.path)
+                else:
+                    self._apply(event)
 
     def _apply(self, event: JobEvent) -> None:
-        if event.kind is EventKind.CLUSTER_SUBMIT:
-            self._enter(event)
-            return
+        if event.kind is EventKind.CLUSTER_REMOVE:
+            self._lost.pop(event.cluster, None)
         cluster = self.clusters.get(event.cluster)
         if cluster is None:
             return
@@ -278,7 +283,7 @@ class LocalSchedd:
         else:
             cluster.apply(event)
 
-    def _enter(self, event: JobEvent) -> None:
+    def _enter(self, event: JobEvent, log_path: Path) -> None:
         notes = SubmissionNotes.parse(event.text)
         if notes is None or event.cluster in self.clusters:
             return
@@ -286,7 +291,9 @@ class LocalSchedd:
         try:
             spec = ClusterSpec.read(folder)
         except (OSError, ValueError, TypeError) as error:
-            log.error("a cluster's folder is lost", cluster=event.cluster, error=str(error))
+            # Of one that has ended the folder may be gone; of one that has not, the end is told.
+            self._lost[event.cluster] = str(log_path)
+            log.info("a cluster without folder", cluster=event.cluster, error=str(error))
             return
         removal = read_text(str(folder / "removal"))
         self.clusters[event.cluster] = LocalCluster(spec, folder, removal=removal)
