@@ -7,12 +7,23 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["MqsSettings"]
+
+
+def _seconds(value: object) -> object:
+    """A bare number, as the environment and the command line have it, is seconds."""
+    try:
+        return timedelta(seconds=float(value)) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 
 
 class MqsSettings(BaseSettings):
@@ -39,7 +50,7 @@ class MqsSettings(BaseSettings):
     )
 
     broker: Literal["postgres"] = Field("postgres", description="Where the queues are.")
-    lease: timedelta = Field(
+    lease: Duration = Field(
         timedelta(seconds=60),
         ge=timedelta(milliseconds=200),
         le=timedelta(days=1),
@@ -48,7 +59,7 @@ class MqsSettings(BaseSettings):
     max_deliveries: int = Field(
         5, ge=1, le=1000, description="So often an event is delivered before it is a dead letter."
     )
-    dedup_window: timedelta = Field(
+    dedup_window: Duration = Field(
         timedelta(hours=1),
         gt=timedelta(0),
         description="For how long a queue remembers an event's id, at least.",
@@ -63,17 +74,17 @@ class MqsSettings(BaseSettings):
     max_events_total: int = Field(
         50_000_000, ge=1, description="Most events kept; beyond, publishers have to wait."
     )
-    retry_after: timedelta = Field(
+    retry_after: Duration = Field(
         timedelta(seconds=30),
         gt=timedelta(0),
         description="When to ask again for queues, or to publish again, that had no room.",
     )
-    queue_retention: timedelta = Field(
+    queue_retention: Duration = Field(
         timedelta(days=7),
         ge=timedelta(0),
         description="For how long a released public queue is kept for those who still read it.",
     )
-    tombstone_life: timedelta = Field(
+    tombstone_life: Duration = Field(
         timedelta(days=90),
         gt=timedelta(0),
         description="For how long a released workflow is refused a late request for queues.",
@@ -82,9 +93,9 @@ class MqsSettings(BaseSettings):
     token_audience: str = Field(
         "ewms-mqs", min_length=1, description="`aud` of tokens: the broker's resource server id."
     )
-    token_life: timedelta = Field(
+    token_life: Duration = Field(
         timedelta(hours=24), ge=timedelta(seconds=1), description="How long a queue's token holds."
     )
-    key_rotation: timedelta = Field(
+    key_rotation: Duration = Field(
         timedelta(days=30), ge=timedelta(seconds=1), description="How long a key signs tokens."
     )

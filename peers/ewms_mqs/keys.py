@@ -33,7 +33,8 @@ _RELOAD_SECONDS = 1.0
 
 _LOAD = statement(
     """
-    SELECT kid, purpose, secret, extract(epoch FROM expire_time)::float8 AS expire_time
+    SELECT kid, purpose, secret, extract(epoch FROM create_time)::float8 AS create_time,
+      extract(epoch FROM expire_time)::float8 AS expire_time
     FROM mqs.keys WHERE expire_time IS NULL OR expire_time > now()
     ORDER BY create_time, kid
     """
@@ -42,7 +43,9 @@ _LOCK = statement("SELECT pg_advisory_xact_lock(5067604, 0)")
 _HAS_SIGNING_KEY = statement(
     """
     SELECT EXISTS (
-      SELECT FROM mqs.keys WHERE purpose = 'token' AND expire_time > now() + :life::interval)
+      SELECT FROM mqs.keys
+      WHERE purpose = 'token' AND create_time > now() - :rotation::interval
+        AND expire_time > now() + :life::interval)
     """
 )
 _ADD_SIGNING_KEY = statement(
@@ -62,10 +65,11 @@ _FORGET = statement("DELETE FROM mqs.keys WHERE expire_time < now()")
 
 @dataclass(frozen=True)
 class SigningKey:
-    """A key for tokens; `expire_time` is when its last token has expired, in Unix time."""
+    """A key for tokens; `expire_time` is when its last token has expired. Times are Unix times."""
 
     kid: str
     key: RSAKey
+    create_time: float
     expire_time: float
 
 
@@ -92,12 +96,16 @@ class KeyRing:
             self._signals.keys_changed()
 
     def _signs_long_enough(self) -> bool:
-        latest = time.time() + self._token_life.total_seconds()
-        return any(key.expire_time > latest for key in self._signing.values())
+        now = time.time()
+        oldest = now - self._rotation.total_seconds()
+        latest = now + self._token_life.total_seconds()
+        return any(
+            key.create_time > oldest and key.expire_time > latest for key in self._signing.values()
+        )
 
     async def _add(self, tx: Transaction, pem: str) -> None:
         await tx.execute(_LOCK)
-        if not await tx.fetchval(_HAS_SIGNING_KEY, life=self._token_life):
+        if not await tx.fetchval(_HAS_SIGNING_KEY, rotation=self._rotation, life=self._token_life):
             kid = uuid4().hex
             await tx.execute(
                 _ADD_SIGNING_KEY,
@@ -120,7 +128,9 @@ class KeyRing:
                 continue
             known = self._signing.get(row["kid"])
             key = known.key if known else RSAKey.import_key(row["secret"], {"kid": row["kid"]})
-            signing[row["kid"]] = SigningKey(row["kid"], key, row["expire_time"])
+            signing[row["kid"]] = SigningKey(
+                row["kid"], key, row["create_time"], row["expire_time"]
+            )
         self._signing = signing
         self._loaded_at = time.monotonic()
 

@@ -43,7 +43,7 @@ _KEEP = statement(
 _SPENT_OF_WORKFLOW = statement(
     """
     SELECT queue_no FROM mqs.queues q
-    WHERE workflow_id = :workflow AND (NOT is_public OR (
+    WHERE workflow_id = :workflow AND (NOT is_public OR keep_until <= now() OR (
       drain_time IS NOT NULL
       AND NOT EXISTS (SELECT FROM mqs.dead_letters l WHERE l.queue_no = q.queue_no)))
     ORDER BY queue_no

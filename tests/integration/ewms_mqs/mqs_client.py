@@ -18,7 +18,7 @@ from ewms_mqs.server import RunningMqs
 class Client:
     """Speaks to one MQS process as the WMS and as a user of queues."""
 
-    running: RunningMqs
+    running: RunningMqs | None
     mqs: MqsServiceStub
     events: EventServiceStub
 
