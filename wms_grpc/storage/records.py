@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import asyncpg
-import orjson
 import orjson
 
 from wms_grpc.domain.model import (
@@ -29,7 +26,6 @@ from wms_grpc.domain.model import (
 __all__ = [
     "directive_from",
     "directive_spec",
-    "list_json",
     "json_list",
     "outcomes_json",
     "phase_log_json",
@@ -39,6 +35,7 @@ __all__ = [
     "workflow_from",
 ]
 
+_WORKER_CONFIG = tuple(WorkerConfig.__dataclass_fields__)
 _WORKFLOW_COLUMNS = tuple(Workflow.__dataclass_fields__)
 _QUEUE_COLUMNS = tuple(Queue.__dataclass_fields__)
 _TASKFORCE_PLAIN = tuple(
@@ -172,7 +169,8 @@ def _phase_change(entry: dict[str, Any]) -> PhaseChange:
 
 def _configs(worker: WorkerConfig, pilot: PilotConfig) -> dict[str, Any]:
     return {
-        "worker_config": asdict(worker),
+        # Spelled out: dataclasses.asdict copies deeply, which costs ten times as much.
+        "worker_config": {name: getattr(worker, name) for name in _WORKER_CONFIG},
         "pilot_config": {
             "tag": pilot.tag,
             "image_source": pilot.image_source,
