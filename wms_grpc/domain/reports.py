@@ -41,11 +41,12 @@ class SubmitReport:
 def is_stray(taskforce: Taskforce, cluster_id: int) -> bool:
     """Whether a reported cluster is not the taskforce's, and can't become it: it is to stop.
 
-    The first cluster that is accepted wins.
+    The first cluster that is accepted wins. One of a taskforce that no agent was told of would be
+    launched beside it later.
     """
     if taskforce.cluster_id is not None:
         return taskforce.cluster_id != cluster_id
-    return taskforce.phase.has_ended
+    return taskforce.phase.has_ended or taskforce.attempt == 0
 
 
 def submitted(
