@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 from tms_fake_wms import FakeWms
-from tms_process import TmsProcess
+from tms_process import TmsProcess, kill, starters
 
 from ewms.wms.v1 import tms_service_pb2 as tms
-from ewms_tms.process_tree import list_folder, read_text
 
 StartMaker = Callable[..., tms.StartAssignment]
 
@@ -74,22 +73,3 @@ async def new_tms(tmp_path: Path, wms: FakeWms) -> AsyncIterator[Callable[..., T
             await process.end(signal.SIGKILL)
     for pid in starters(data):
         kill(pid)
-
-
-def starters(data: Path) -> list[int]:
-    """The processes of all starters that live below a data folder."""
-    return [
-        int(name)
-        for name in list_folder("/proc")
-        if name.isdigit()
-        and str(data) in (command := read_text(f"/proc/{name}/cmdline") or "")
-        and "local_starter.py" in command
-    ]
-
-
-def kill(pid: int) -> None:
-    import contextlib
-    import os
-
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

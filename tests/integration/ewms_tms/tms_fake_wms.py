@@ -65,6 +65,9 @@ class FakeWms(tms_service_pb2_grpc.TmsServiceServicer):
     def is_done(self, *taskforces: str) -> bool:
         return all(taskforce in self.completed for taskforce in taskforces)
 
+    def is_watched(self, schedd: str) -> bool:
+        return schedd in self._streams
+
     async def push(self, schedd: str, message: Response) -> None:
         await self.until(lambda: schedd in self._streams)
         self._streams[schedd].put_nowait(message)
@@ -122,6 +125,7 @@ class FakeWms(tms_service_pb2_grpc.TmsServiceServicer):
         finally:
             if self._streams.get(request.schedd) is stream:
                 del self._streams[request.schedd]
+                await self._wake()
 
     async def ReportCondorSubmit(self, request: Any, context: Any) -> Any:
         await self._record("ReportCondorSubmit", request, context)

@@ -3,12 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 from pathlib import Path
 
-_COMMAND = "from ewms_tms.commands import app; app(['tms', *__import__('sys').argv[1:]])"
+from ewms_tms.process_tree import list_folder, read_text
+
+# Dies by SIGKILL right before or after the first call of `before ewms_tms.module:Class.name`.
+_COMMAND = """
+import functools, importlib, inspect, os, signal, sys
+from ewms_tms.commands import app
+
+def die_at(when, place):
+    module, _, path = place.partition(":")
+    owner = importlib.import_module(module)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    function = getattr(owner, name)
+
+    def die(at):
+        if at == when:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        die("before")
+        result = function(*args, **kwargs)
+        die("after")
+        return result
+
+    @functools.wraps(function)
+    async def call_async(*args, **kwargs):
+        die("before")
+        result = await function(*args, **kwargs)
+        die("after")
+        return result
+
+    setattr(owner, name, call_async if inspect.iscoroutinefunction(function) else call)
+
+if "TEST_DIE_AT" in os.environ:
+    die_at(*os.environ["TEST_DIE_AT"].split())
+app(["tms", *sys.argv[1:]])
+"""
 
 
 class TmsProcess:
@@ -18,7 +57,8 @@ class TmsProcess:
         self.data, self.wms, self.pilot, self.slots = data, wms, pilot, slots
         self.process: asyncio.subprocess.Process | None = None
 
-    async def begin(self, **environment: str) -> None:
+    async def begin(self, die_at: str = "") -> None:
+        environment = {"TEST_DIE_AT": die_at} if die_at else {}
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _COMMAND,
             "--wms", self.wms, "--data", str(self.data), "--slots", str(self.slots),
@@ -33,9 +73,55 @@ class TmsProcess:
         async with asyncio.timeout(20):
             return (await self.process.stdout.readline()).decode().strip()
 
+    async def death(self) -> int:
+        """Until it has ended by itself: its exit code, or the negative signal."""
+        assert self.process is not None
+        async with asyncio.timeout(20):
+            return await self.process.wait()
+
     async def end(self, number: signal.Signals = signal.SIGKILL) -> int:
         assert self.process is not None
         if self.process.returncode is None:
             self.process.send_signal(number)
+        return await self.death()
+
+
+def starters(data: Path) -> list[int]:
+    """The processes of all starters that live below a data folder."""
+    return [
+        int(name)
+        for name in list_folder("/proc")
+        if name.isdigit()
+        and str(data) in (command := read_text(f"/proc/{name}/cmdline") or "")
+        and "local_starter.py" in command
+    ]
+
+
+def kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def commands_below(data: Path) -> bytes:
+    """The command lines of every process whose folder is below `data`."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{name}/cwd").startswith(str(data)):
+                found.append(Path(f"/proc/{name}/cmdline").read_bytes())
+        except OSError:
+            continue
+    return b"\n".join(found)
+
+
+async def ended(pid: int) -> None:
+    """Until a process, which need not be a child of ours, has ended."""
+    descriptor = os.pidfd_open(pid)
+    has_ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(descriptor, has_ended.set)
+    try:
         async with asyncio.timeout(20):
-            return await self.process.wait()
+            await has_ended.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
