@@ -50,7 +50,7 @@ class Wakeups:
 
     def wake_all(self) -> None:
         """Wake everyone here: notifications may have been missed."""
-        for topic in {*self._waiting, *self._count}:
+        for topic in self._known():
             self._wake(topic)
 
     def seen(self, topic: Topic) -> int:
@@ -71,10 +71,15 @@ class Wakeups:
         finally:
             self._waiting[topic].discard(waiter)
 
+    def _known(self) -> set[Topic]:
+        # Who works just now waits for nothing, and must be woken when it comes back.
+        return {*self._waiting, *self._count}
+
     def _wake(self, topic: Topic) -> None:
         if topic == LAUNCH_ANYWHERE:
-            for other in [t for t in self._waiting if t.startswith(("launch:", "assign:"))]:
-                self._wake(other)
+            for other in self._known():
+                if other.startswith(("launch:", "assign:")):
+                    self._wake(other)
         self._count[topic] += 1
         for waiter in self._waiting[topic]:
             if not waiter.done():
