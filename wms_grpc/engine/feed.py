@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -150,11 +151,9 @@ class Feed:
     async def _keep_polling(self) -> None:
         backoff = Backoff()
         while True:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll_interval.total_seconds()):
                     await self._poll_due.wait()
-            except TimeoutError:
-                _log.debug("looking at the feed although nothing was heard")
             self._poll_due.clear()
             try:
                 await self._poll()

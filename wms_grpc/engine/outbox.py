@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -99,7 +100,9 @@ class Outbox:
             self._on_moved(position)
             await asyncio.sleep(self._settings.pause.total_seconds())
         if moved < _MOVED_AT_ONCE:
-            await _set_or_late(self._due, self._settings.poll_interval)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.poll_interval.total_seconds()):
+                    await self._due.wait()
 
     async def _compact(self) -> None:
         forgotten = await compact(self._db, self._settings.retention, limit=_COMPACTED_AT_ONCE)
@@ -118,11 +121,3 @@ async def _surviving(step: Callable[[], Awaitable[None]]) -> None:
         except DatabaseError as error:
             _log.warning("the outbox waits for the database", reason=str(error))
             await backoff.wait()
-
-
-async def _set_or_late(event: asyncio.Event, interval: timedelta) -> bool:
-    try:
-        async with asyncio.timeout(interval.total_seconds()):
-            return await event.wait()
-    except TimeoutError:
-        return False

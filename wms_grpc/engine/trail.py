@@ -76,6 +76,11 @@ class Trail(Generic[PartT]):
         """Whether anyone follows it."""
         return bool(self._followers)
 
+    @property
+    def n_followers(self) -> int:
+        """How many follow it."""
+        return len(self._followers)
+
     def begin(self, position: Position) -> None:
         """Begin behind that place, unless the trail has begun."""
         if self.newest is None:

@@ -68,6 +68,10 @@ class Trails(Generic[KeyT, PartT]):
         """Whether anyone follows any."""
         return bool(self._trails)
 
+    def count_followers(self) -> int:
+        """Return how many watches follow."""
+        return sum(trail.n_followers for trail in self._trails.values())
+
     @contextmanager
     def follow(self, key: KeyT) -> Iterator[Follower[PartT]]:
         """Follow a trail: from here on nothing gets by it.

@@ -193,15 +193,20 @@ async def decoded(bodies: AsyncGenerator[bytes, None], kind: Any) -> AsyncIterat
 
 
 @asynccontextmanager
-async def wms_process(url: str, settings: FeedSettings | None = None) -> AsyncIterator[Process]:
-    """Run what of a WMS process has to do with the feed."""
+async def wms_process(
+    url: str, settings: FeedSettings | None = None, *, is_deaf: bool = False
+) -> AsyncIterator[Process]:
+    """Run what of a WMS process has to do with the feed; a deaf one hears no notification."""
     async with (
         open_database(url, application_name="wms") as db,
         Notifier(url) as notifier,
     ):
         feed = Feed(db, url, notifier.notify, settings)
         listener = Listener(
-            url, Feed.channels, on_notification=feed.on_notification, on_gap=feed.missed
+            url,
+            Feed.channels,
+            on_notification=(lambda _channel, _payload: None) if is_deaf else feed.on_notification,
+            on_gap=feed.missed,
         )
         loops = [asyncio.create_task(feed.run()), asyncio.create_task(listener.run())]
         try:
