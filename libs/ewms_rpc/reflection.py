@@ -92,7 +92,7 @@ class _ReflectionServicer:
         _add_files(_POOL.FindFileByName(name), response)
 
     def _file_of_symbol(self, symbol: str, response: Any) -> None:
-        _add_files(_POOL.FindFileContainingSymbol(symbol), response)
+        _add_files(_file_of(symbol), response)
 
     def _file_of_extension(self, asked: Any, response: Any) -> None:
         extended = _POOL.FindMessageTypeByName(asked.containing_type)
@@ -109,6 +109,19 @@ class _ReflectionServicer:
     def _services(self, _: str, response: Any) -> None:
         for name in self._names:
             response.list_services_response.service.add(name=name)
+
+
+def _file_of(symbol: str) -> FileDescriptor:
+    """The file that has the symbol. The pool does not find methods, nor the values of enums."""
+    try:
+        return _POOL.FindFileContainingSymbol(symbol)
+    except KeyError:
+        parent, _, name = symbol.rpartition(".")
+        file = _POOL.FindFileContainingSymbol(parent)
+        members = file.services_by_name.get(parent.rpartition(".")[2])
+        if members is None or name not in members.methods_by_name:
+            raise
+        return file
 
 
 def _fail(response: Any, code: grpc.StatusCode, words: str) -> None:

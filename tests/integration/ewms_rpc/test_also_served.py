@@ -36,6 +36,7 @@ async def test_grpcurl_finds_the_services_and_calls_them(serve):
         address = served.server.address
         listed = await grpcurl(address, "list")
         described = await grpcurl(address, "describe", "ewms_rpc_tests.probe.Question")
+        method = await grpcurl(address, "describe", "ewms_rpc_tests.probe.ProbeService.Ask")
         answer = await grpcurl(
             "-d", '{"text": "you"}', address, "ewms_rpc_tests.probe.ProbeService/Ask"
         )
@@ -47,6 +48,7 @@ async def test_grpcurl_finds_the_services_and_calls_them(serve):
         "grpc.reflection.v1alpha.ServerReflection",
     ]
     assert "int32 count = 2" in described
+    assert "rpc Ask" in method
     assert '"hello you"' in answer
 
 
