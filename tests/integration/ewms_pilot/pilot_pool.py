@@ -67,7 +67,10 @@ class Gate:
         return f"sh -c '{script}' sh {{{{INFILE}}}} {{{{OUTFILE}}}}"
 
     async def reached(self) -> int:
-        """Wait until a task is at the gate; `open` lets it through."""
+        """Wait until a task is at the gate; `open` lets it through.
+
+        Before the next one is waited for, the one that was let through must have ended.
+        """
         async with asyncio.timeout(15):
             return await asyncio.to_thread(os.open, self.path, os.O_WRONLY)
 

@@ -92,6 +92,7 @@ async def test_a_lease_is_extended_for_as_long_as_its_task_runs(pool: Pool, gate
     end = await gate.reached()
     await server.until(lambda: server.queue("in").n_extensions >= 6)
     gate.open(end)
+    await server.until(lambda: server.queue("in").acked == [working])
     gate.open(await gate.reached())
     assert await pilot.ended() == 0
     assert server.queue("in").n_deliveries == {working: 1, waiting: 1}
@@ -103,14 +104,16 @@ async def test_a_delivery_that_was_given_to_somebody_else_stops_its_task(
     server = pool.server
     server.lease = 0.5
     (event_id,) = await server.put("in", b"x")
-    pilot = await pool.start(gate.command(), prefetch="0")
+    pilot = await pool.start(gate.command(before="echo here >&2;"), prefetch="0")
     await gate.reached()
     queue = server.queue("in")
     server.lose(queue, next(iter(queue.flights)))
     queue.ready.clear()
     other, *_ = await server.put("in", b"y")
-    # The first task is gone, or the second could not stand at the gate in its place.
     await server.until(lambda: queue.n_deliveries.get(other) == 1)
+    # The second task stands at the gate only when the first one, which held its slot, is gone.
+    while pilot.log.count(b"here") < 2:
+        await pilot.until_more_said()
     gate.open(await gate.reached())
     await server.until(lambda: queue.acked == [other])
     await server.close_queue("in")
