@@ -59,7 +59,11 @@ class ClusterSpec:
 
 @dataclass(slots=True)
 class LocalCluster:
-    """A cluster in the queue. Procs from `n_materialized` on have not been seen: they wait."""
+    """A cluster in the queue. Procs from `n_materialized` on have not been seen: they wait.
+
+    `launched` are the procs that have a starter, `executed` those whose last starter came so far
+    as to say so.
+    """
 
     spec: ClusterSpec
     folder: Path
@@ -69,6 +73,7 @@ class LocalCluster:
     held: set[ProcId] = field(default_factory=set)
     ended: set[ProcId] = field(default_factory=set)
     launched: set[ProcId] = field(default_factory=set)
+    executed: set[ProcId] = field(default_factory=set)
     n_starts: dict[ProcId, int] = field(default_factory=dict)
     is_paused: bool = False
     removal: str | None = None
@@ -129,11 +134,13 @@ class LocalCluster:
                 self.n_starts.pop(proc, None)
         elif kind is EventKind.EXECUTE:
             self._move(proc, self.running)
+            self.executed.add(proc)
             self.n_starts[proc] = self.n_starts.get(proc, 0) + 1
         elif kind is EventKind.HELD:
             self._move(proc, self.held)
         elif kind in _ENDS:
             self._move(proc, self.ended)
+            self.executed.discard(proc)
             self.n_starts.pop(proc, None)
 
     def _move(self, proc: ProcId, to: set[ProcId]) -> None:

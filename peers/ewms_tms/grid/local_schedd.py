@@ -61,7 +61,6 @@ class LocalSchedd:
         self._taskforces = folder / "taskforces"
         self._command = command
         self._logs: dict[Path, LogFile] = {}
-        self._starts_at_launch: dict[WorkerKey, int] = {}
         self._lost: dict[ClusterId, str] = {}
         self._host = f"<{os.uname().nodename}>"
         for path in (self.logs_folder, self._taskforces):
@@ -71,7 +70,7 @@ class LocalSchedd:
         """Read the queue from the disk, and adopt the workers that live."""
         for known in self.workers.values():
             known.let_go()
-        self.clusters, self.workers, self._starts_at_launch, self._lost = {}, {}, {}, {}
+        self.clusters, self.workers, self._lost = {}, {}, {}
         self._logs = {path: LogFile(path) for path in log_paths(self.logs_folder)}
         self._read()
         for cluster in self.clusters.values():
@@ -164,6 +163,7 @@ class LocalSchedd:
         """Start the worker of a proc that was launched; None if that did not work."""
         cluster_id, proc = key
         cluster = self.clusters[cluster_id]
+        cluster.executed.discard(proc)
         try:
             if proc >= cluster.n_materialized:
                 self._tell(cluster, event_text.job_submitted(cluster_id, proc, self._host))
@@ -176,7 +176,6 @@ class LocalSchedd:
             self._block(cluster)
             return None
         self.workers[key] = worker
-        self._starts_at_launch[key] = cluster.n_starts.get(proc, 0)
         return worker
 
     def settle(self, ended: Iterable[WorkerKey]) -> None:
@@ -192,10 +191,9 @@ class LocalSchedd:
                 continue
             touched[cluster_id] = cluster
             cluster.launched.discard(proc)
-            n_starts = self._starts_at_launch.pop((cluster_id, proc), None)
             if proc in cluster.running:
                 self._evict(cluster, {proc})
-            elif proc in cluster.idle and cluster.n_starts.get(proc, 0) == n_starts:
+            elif proc in cluster.idle and proc not in cluster.executed:
                 self._block(cluster)
         self._reconcile(touched.values() if ended else list(self.clusters.values()))
 

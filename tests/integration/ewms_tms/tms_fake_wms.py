@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -27,6 +27,7 @@ class FakeWms(tms_service_pb2_grpc.TmsServiceServicer):
         self.ttl = ttl
         self.address = ""
         self.refuse: set[str] = set()
+        self.refused: Counter[str] = Counter()
         self.does_renew = True
         self.reports: list[Any] = []
         self.clusters: dict[str, int] = {}
@@ -94,6 +95,8 @@ class FakeWms(tms_service_pb2_grpc.TmsServiceServicer):
 
     async def _record(self, name: str, request: Any, context: Any) -> None:
         if name in self.refuse:
+            self.refused[name] += 1
+            await self._wake()
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
         self.reports.append(request)
 
@@ -106,11 +109,13 @@ class FakeWms(tms_service_pb2_grpc.TmsServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
         session = next(self._sessions)
         stream = self._streams[request.schedd] = asyncio.Queue()
+        is_leased = False
         self.leased.append((request.schedd, request.agent_id, session))
         await self._wake()
         try:
             while True:
-                if self.does_renew or session == self.leased[0][2]:
+                if self.does_renew or not is_leased:
+                    is_leased = True
                     lease = tms.Lease(session=session)
                     lease.ttl.FromMilliseconds(int(self.ttl * 1000))
                     yield Response(lease=lease)
