@@ -8,6 +8,7 @@ Entry points are named after what they bring: asked for `mqs`, the one of that n
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -25,6 +26,8 @@ __all__ = ["main"]
 _GROUP = "ewms.commands"
 _DISTRIBUTION = "ewms-grpc"
 _CLIENT = "client"
+_SERVER = "server"
+_REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+).*extra == .(?P<extra>[a-z]+)")
 
 _HELP = """Event Workflow Management System.
 
@@ -97,11 +100,13 @@ def _commands_of(part: str) -> Mapping[str, Any]:
 def _extra_with(module: str) -> str:
     """The extra that a module comes with, by the names of what each extra requires."""
     wanted = module.partition(".")[0].replace("_", "-").lower()
-    for requirement in importlib.metadata.requires(_DISTRIBUTION) or ():
-        name, _, condition = requirement.partition(";")
-        if name.lower().startswith(wanted) and "extra ==" in condition:
-            return condition.split("extra ==")[1].strip(" '\"")
-    return "server"
+    extras = {
+        found["extra"]
+        for requirement in importlib.metadata.requires(_DISTRIBUTION) or ()
+        if (found := _REQUIREMENT.match(requirement)) and found["name"].lower() == wanted
+    }
+    # The developers' extra brings everything; a user needs less.
+    return min(extras - {"dev"}, default=_SERVER)
 
 
 def _unavailable(name: str, missing: _PartMissing) -> Any:

@@ -63,7 +63,10 @@ def _queue_bars(view: WorkflowView) -> Table:
     for column in ("queue", "done", "", "waiting", "in flight", "dead"):
         table.add_column(column, justify="left" if column in ("queue", "") else "right")
     for queue in view.queues.values():
-        stats = view.queue_stats.get(queue.alias, workflow_pb2.QueueStats())
+        stats = view.queue_stats.get(queue.alias)
+        if stats is None:
+            table.add_row(escape(queue.alias))
+            continue
         total = stats.done + stats.depth + stats.in_flight
         table.add_row(
             escape(queue.alias),

@@ -115,15 +115,18 @@ def taskforces(items: Iterable[taskforce_pb2.Taskforce]) -> Rows:
 
 
 def queues(view: WorkflowView) -> Rows:
-    """A workflow's queues, one a row, with their counts where those are known."""
-    rows = []
-    for queue in view.queues.values():
-        stats = view.queue_stats.get(queue.alias)
-        counts = (stats.depth, stats.in_flight, stats.done, stats.dead) if stats else ("",) * 4
-        rows.append(
-            (queue.alias, "public" if queue.is_public else "private", _mood(queue), *counts)
-        )
-    return ("QUEUE", "KIND", "STATE", "WAITING", "IN FLIGHT", "DONE", "DEAD"), rows
+    """A workflow's queues, one a row, with their counts if those are known."""
+    columns = ["QUEUE", "KIND", "STATE"]
+    rows: list[list[object]] = [
+        [queue.alias, "public" if queue.is_public else "private", _mood(queue)]
+        for queue in view.queues.values()
+    ]
+    if view.queue_stats:
+        columns += ["WAITING", "IN FLIGHT", "DONE", "DEAD"]
+        for row, alias in zip(rows, view.queues, strict=True):
+            stats = view.queue_stats.get(alias)
+            row += (stats.depth, stats.in_flight, stats.done, stats.dead) if stats else [""] * 4
+    return columns, rows
 
 
 def _mood(queue: workflow_pb2.Queue) -> str:

@@ -14,8 +14,6 @@ from typing import Annotated, Any
 
 import typer
 from google.protobuf.message import Message
-from rich.console import Console
-from rich.table import Table
 
 from ewms_client.async_client import DEFAULT_WMS, AsyncClient
 from ewms_client.documents import to_json
@@ -84,6 +82,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         for line in [list(columns), *texts]:
             print_text("\t".join(line))
         return
+    # Imported here, so that commands for scripts start sooner.
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in texts:
         table.add_row(*row)

@@ -12,13 +12,11 @@ from contextlib import aclosing
 from typing import Annotated
 
 import typer
-from rich.live import Live
 
 from ewms.wms.v1 import watch_pb2, workflow_pb2
 from ewms.wms.v1.workflow_service_pb2 import WatchWorkflowResponse
 from ewms_client.async_client import AsyncClient
 from ewms_client.exit_codes import ExitCode
-from ewms_client.progress import progress_of
 from ewms_client.terminal import (
     WMS_DEFAULT,
     Json,
@@ -105,9 +103,20 @@ async def _print_changes(
 async def _draw(
     events: AsyncGenerator[WatchEvent, None],
 ) -> workflow_pb2.WorkflowState.ValueType:
+    # Imported here, so that commands for scripts start sooner.
+    from rich.live import Live
+
+    from ewms_client.progress import progress_of
+
     view = WorkflowView()
+
+    async def redraw() -> None:
+        while True:
+            live.update(progress_of(view), refresh=True)
+            await asyncio.sleep(_FRAME)
+
     with Live(auto_refresh=False) as live:
-        drawing = asyncio.create_task(_redraw(live, view))
+        drawing = asyncio.create_task(redraw())
         try:
             async for event in events:
                 view.apply(event)
@@ -117,9 +126,3 @@ async def _draw(
             drawing.cancel()
             live.update(progress_of(view), refresh=True)
     return view.state
-
-
-async def _redraw(live: Live, view: WorkflowView) -> None:
-    while True:
-        live.update(progress_of(view), refresh=True)
-        await asyncio.sleep(_FRAME)

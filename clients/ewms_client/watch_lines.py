@@ -24,8 +24,7 @@ class ChangeLines:
             case Restarted(reason):
                 yield f"begins anew: {reason}"
             case watch_pb2.WorkflowSnapshot():
-                prefix = clock(event.workflow.create_time)
-                yield from self._prefixed(prefix, event.revision, self._everything(view))
+                yield from self._prefixed("as it is", event.revision, self._everything(view))
             case watch_pb2.WorkflowRevision():
                 yield from self._prefixed(
                     clock(event.time), event.revision, self._changes(event, view)
@@ -54,8 +53,6 @@ class ChangeLines:
     def _changes(self, event: watch_pb2.WorkflowRevision, view: WorkflowView) -> Iterator[str]:
         for change in event.changes:
             match change.WhichOneof("resource"):
-                case "workflow":
-                    yield from self._workflow(change.workflow)
                 case "queue":
                     yield from self._queue(change.queue)
                 case "taskforce":
@@ -63,6 +60,8 @@ class ChangeLines:
                 case "task_directive" if change.task_directive.is_done:
                     yield from self._news(f"task {change.task_directive.name}", "done")
         yield from self._workers(view)
+        # Last, since it follows from the rest.
+        yield from self._workflow(view.workflow)
 
     def _workflow(self, workflow: workflow_pb2.Workflow) -> Iterator[str]:
         reason = workflow.state_reason or workflow.pending_reason
