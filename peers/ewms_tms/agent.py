@@ -8,6 +8,7 @@ opened again, for ever.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from datetime import timedelta
@@ -27,12 +28,14 @@ from ewms_tms.journal import Journal
 from ewms_tms.lease import Lease
 from ewms_tms.reporting import ClusterReporter, Sequence, report_capacity
 from ewms_tms.reports import Reports
+from ewms_tms.retention import expire
 from ewms_tms.submission import Runner
 
 __all__ = ["Agent"]
 
 # The WMS keeps at most 64 assignments unanswered; what is beyond waits in the stream.
 _MAX_AT_ONCE = 128
+_TIDY_INTERVAL_SECONDS = 3600.0
 # Until the stream's first message: its lease.
 _LEASE_TIMEOUT_SECONDS = 10.0
 
@@ -58,10 +61,12 @@ class Agent:
         The schedd.
     channel
         To the WMS.
-    journal_path
-        The agent's journal.
+    folder
+        The schedd's folder, where the journal is.
     runner
         How pilots run tasks.
+    retention
+        For how long the files of a cluster that has ended are kept.
     note_leased
         Called with the schedd's name at each new lease.
     """
@@ -71,13 +76,15 @@ class Agent:
         agent_id: str,
         grid: Grid,
         channel: grpc.aio.Channel,
-        journal_path: Path,
+        folder: Path,
         runner: Runner,
+        retention: timedelta,
         note_leased: Callable[[str], None],
     ) -> None:
         self._agent_id, self._grid, self._note_leased = agent_id, grid, note_leased
         self._stub = tms_service_pb2_grpc.TmsServiceStub(channel)
-        self._journal = Journal(journal_path)
+        self._folder, self._retention = folder, retention
+        self._journal = Journal(folder / "journal")
         self._book = ClusterBook(self._journal.finished)
         self._reports = Reports(channel)
         self._sequence = Sequence()
@@ -97,6 +104,7 @@ class Agent:
             )
             await self._book.is_caught_up.wait()
             await self._assignments.settle()
+            group.create_task(self._tidy())
             await self._keep_stream(group)
 
     async def _observe(self) -> None:
@@ -110,6 +118,19 @@ class Agent:
             except OSError as error:
                 log.error("cannot follow the logs", schedd=self._grid.schedd, error=str(error))
             await backoff.wait()
+
+    async def _tidy(self) -> None:
+        """Delete what has been over for long, now and then."""
+        while True:
+            before = time.time() - self._retention.total_seconds()
+            try:
+                gone = await asyncio.to_thread(
+                    expire, self._folder, lambda cluster_id: cluster_id not in self._book, before
+                )
+                await asyncio.to_thread(self._journal.forget, gone)
+            except OSError as error:
+                log.warning("cannot tidy up", schedd=self._grid.schedd, error=str(error))
+            await asyncio.sleep(_TIDY_INTERVAL_SECONDS)
 
     async def _keep_stream(self, group: asyncio.TaskGroup) -> None:
         backoff = Backoff()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,6 +56,11 @@ class TmsSettings(BaseSettings):
         (str(Path(sys.executable).with_name("ewms-pilot")),),
         min_length=1,
         description="The pilot's command line.",
+    )
+    retention: timedelta = Field(
+        timedelta(days=7),
+        ge=timedelta(hours=1),
+        description="For how long files of ended clusters are kept; seconds, or ISO 8601.",
     )
     log_json: bool = Field(False, description="Log JSON instead of text.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

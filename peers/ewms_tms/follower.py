@@ -39,8 +39,9 @@ class LogObserver:
         # The watch comes before the first reading, so that nothing falls between them.
         async with watch_folder(self._folder) as changes:
             while True:
-                for path in await asyncio.to_thread(log_paths, self._folder):
-                    file = self._files.setdefault(path, LogFile(path))
+                paths = await asyncio.to_thread(log_paths, self._folder)
+                self._files = {path: self._files.get(path) or LogFile(path) for path in paths}
+                for path, file in self._files.items():
                     async for events in _batches(file):
                         yield Observation(events, is_caught_up, str(path))
                 if not is_caught_up:

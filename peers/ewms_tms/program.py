@@ -67,8 +67,9 @@ async def run_tms(
                     agent_id=_agent_id(folder),
                     grid=grid,
                     channel=channel,
-                    journal_path=folder / "schedds" / grid.schedd / "journal",
+                    folder=folder / "schedds" / grid.schedd,
                     runner=settings.runner,
+                    retention=settings.retention,
                     note_leased=note_leased,
                 )
                 for grid in open_local_grids(machine)

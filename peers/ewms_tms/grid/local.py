@@ -145,7 +145,7 @@ class LocalMachine:
             free_cores=max(0, pool.n_cores - pool.used_cores),
             total_memory_bytes=pool.memory_bytes,
             free_memory_bytes=max(0, pool.memory_bytes - pool.used_memory_bytes),
-            n_idle_workers=sum(cluster.n_idle for cluster in schedd.clusters.values()),
+            n_idle_workers=sum(cluster.n_idle for cluster in schedd.queue.clusters.values()),
             n_running_workers=len(schedd.workers),
         )
 
@@ -163,7 +163,7 @@ class LocalMachine:
             self._ended[schedd.name] = []
             schedd.load()
             for key, worker in schedd.workers.items():
-                self.pool.take(key, schedd.clusters[key[0]].spec.limits)
+                self.pool.take(key, schedd.queue.clusters[key[0]].spec.limits)
                 adopted.append((schedd, key, worker))
         if adopted:
             log.info("adopted workers", n=len(adopted))
@@ -183,13 +183,13 @@ class LocalMachine:
         owners: dict[ClusterId, LocalSchedd] = {}
         waiting: dict[ClusterId, WorkerLimits] = {}
         for schedd in self.schedds.values():
-            for cluster_id, cluster in schedd.clusters.items():
+            for cluster_id, cluster in schedd.queue.clusters.items():
                 if cluster.waiting and cluster.blocked_until <= now:
                     owners[cluster_id] = schedd
                     waiting[cluster_id] = cluster.spec.limits
 
         def next_proc(cluster_id: ClusterId) -> ProcId | None:
-            return owners[cluster_id].clusters[cluster_id].next_proc()
+            return owners[cluster_id].queue.clusters[cluster_id].next_proc()
 
         started = []
         for key in self.pool.allot(waiting, next_proc):
@@ -215,7 +215,7 @@ class LocalMachine:
         due = [
             cluster.blocked_until
             for schedd in self.schedds.values()
-            for cluster in schedd.clusters.values()
+            for cluster in schedd.queue.clusters.values()
             if cluster.blocked_until > now
         ]
         if due:
@@ -232,7 +232,7 @@ class LocalDispatcher:
         """Stage the input files in, then put the cluster into the queue."""
         schedd, machine = self._schedd, self._machine
         cluster_id = await machine.do(machine.next_cluster_id)
-        folder = schedd.folder_of(submission.taskforce, cluster_id)
+        folder = schedd.queue.folder_of(submission.taskforce, cluster_id)
         if submission.input_files:
             try:
                 await self._transfer.stage_in(submission.input_files, folder / "files")
@@ -243,7 +243,7 @@ class LocalDispatcher:
 
     async def find(self, taskforce: TaskforceUuid, attempt: int) -> Cluster | None:
         """The cluster of an attempt, by the logs."""
-        return await self._machine.do(lambda: self._schedd.find(taskforce, attempt))
+        return await self._machine.do(lambda: self._schedd.queue.find(taskforce, attempt))
 
     async def remove(self, cluster_id: ClusterId, reason: str) -> None:
         """Have a cluster removed."""
@@ -279,7 +279,7 @@ def open_local_grids(machine: LocalMachine) -> list[Grid]:
         Grid(
             schedd=name,
             dispatcher=LocalDispatcher(machine, schedd, transfer),
-            observer=LogObserver(schedd.logs_folder),
+            observer=LogObserver(schedd.queue.logs_folder),
             data_transfer=transfer,
             reservation=LocalReservation(machine, schedd),
         )

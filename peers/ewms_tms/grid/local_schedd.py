@@ -10,24 +10,22 @@ a time: `local.LocalMachine` sees to that.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import time
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from pathlib import Path
 
 import structlog
 
 from ewms_tms import event_text
 from ewms_tms.durable_files import sync_folder, write_whole
-from ewms_tms.grid import Cluster, Submission, TaskforceUuid, UnknownCluster
+from ewms_tms.grid import Cluster, Submission, UnknownCluster
 from ewms_tms.grid.local_cluster import ClusterSpec, LocalCluster
 from ewms_tms.grid.local_pool import WorkerKey
+from ewms_tms.grid.local_queue import LocalQueue
 from ewms_tms.grid.local_worker import LocalWorker, adopt_worker, clear_away, start_worker
-from ewms_tms.job_events import ClusterId, EventKind, HoldCode, JobEvent, ProcId
-from ewms_tms.log_file import LOG_SUFFIX, LogFile, log_paths
+from ewms_tms.job_events import ClusterId, HoldCode, ProcId
 from ewms_tms.process_tree import read_text
 from ewms_tms.submission_notes import SubmissionNotes
 
@@ -55,48 +53,33 @@ class LocalSchedd:
 
     def __init__(self, name: str, folder: Path, command: tuple[str, ...]) -> None:
         self.name = name
-        self.logs_folder = folder / "logs"
-        self.clusters: dict[ClusterId, LocalCluster] = {}
+        self.queue = LocalQueue(folder)
         self.workers: dict[WorkerKey, LocalWorker] = {}
-        self._taskforces = folder / "taskforces"
         self._command = command
-        self._logs: dict[Path, LogFile] = {}
-        self._lost: dict[ClusterId, str] = {}
-        self._host = f"<{os.uname().nodename}>"
-        for path in (self.logs_folder, self._taskforces):
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def load(self) -> None:
         """Read the queue from the disk, and adopt the workers that live."""
         for known in self.workers.values():
             known.let_go()
-        self.clusters, self.workers, self._lost = {}, {}, {}
-        self._logs = {path: LogFile(path) for path in log_paths(self.logs_folder)}
-        self._read()
-        for cluster in self.clusters.values():
+        self.workers = {}
+        self.queue.load()
+        for cluster in self.queue.clusters.values():
             for proc in cluster.running | cluster.idle:
                 worker = adopt_worker(cluster.folder, proc)
                 if worker is not None:
                     cluster.launched.add(proc)
                     self.workers[cluster.spec.cluster_id, proc] = worker
         # Only now: a worker may have written its end after the first reading.
-        self._read()
-        for cluster in list(self.clusters.values()):
+        self.queue.read()
+        for cluster in list(self.queue.clusters.values()):
             self._evict(cluster, cluster.running - cluster.launched)
-        for cluster_id, log_path in self._lost.items():
-            event_text.append(log_path, event_text.cluster_removed(cluster_id, 0, 0))
-        self._keep_living_logs()
         self.settle([])
-
-    def folder_of(self, taskforce: TaskforceUuid, cluster_id: ClusterId) -> Path:
-        """A cluster's own folder."""
-        return self._taskforces / taskforce / str(cluster_id)
 
     def submit(self, cluster_id: ClusterId, submission: Submission) -> Cluster:
         """Put a cluster into the queue; its folder may hold its input files already."""
-        folder = self.folder_of(submission.taskforce, cluster_id)
+        folder = self.queue.folder_of(submission.taskforce, cluster_id)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self.logs_folder / f"{datetime.now(UTC):%Y-%m-%d}{LOG_SUFFIX}"
+        path = self.queue.log_of_today()
         limits = submission.limits
         spec = ClusterSpec(
             cluster_id=cluster_id,
@@ -116,21 +99,7 @@ class LocalSchedd:
         for parent in (folder.parent, folder.parent.parent, path.parent):
             sync_folder(parent)
         notes = SubmissionNotes(submission.taskforce, submission.attempt, submission.n_workers)
-        event = event_text.cluster_submitted(cluster_id, self._host, str(notes))
-        event_text.append(str(path), event, is_durable=True)
-        self._logs.setdefault(path, LogFile(path))
-        self._read()
-        return notes.cluster(cluster_id, datetime.now(UTC), str(path))
-
-    def find(self, taskforce: TaskforceUuid, attempt: int) -> Cluster | None:
-        """The cluster that the logs have for an attempt, in the queue or no longer."""
-        for path in reversed(log_paths(self.logs_folder)):
-            for event in LogFile(path).read():
-                if event.kind is EventKind.CLUSTER_SUBMIT:
-                    notes = SubmissionNotes.parse(event.text)
-                    if notes and (notes.taskforce, notes.attempt) == (taskforce, attempt):
-                        return notes.cluster(event.cluster, event.time, str(path))
-        return None
+        return self.queue.enter(cluster_id, notes, path)
 
     def remove(self, cluster_id: ClusterId, reason: str) -> None:
         """Have a cluster removed; its workers get their time to end."""
@@ -145,7 +114,7 @@ class LocalSchedd:
         cluster = self._cluster(cluster_id)
         if not cluster.is_paused:
             write_whole(cluster.folder / "hold", reason.encode(errors="replace"))
-            self._tell(
+            self.queue.tell(
                 cluster, event_text.factory_paused(cluster_id, reason, HoldCode.USER_REQUEST)
             )
             self._reconcile([cluster])
@@ -157,16 +126,18 @@ class LocalSchedd:
         if cluster.is_paused:
             events.insert(0, event_text.factory_resumed(cluster_id))
         if events:
-            self._tell(cluster, *events)
+            self.queue.tell(cluster, *events)
 
     def start(self, key: WorkerKey) -> LocalWorker | None:
         """Start the worker of a proc that was launched; None if that did not work."""
         cluster_id, proc = key
-        cluster = self.clusters[cluster_id]
+        cluster = self.queue.clusters[cluster_id]
         cluster.executed.discard(proc)
         try:
             if proc >= cluster.n_materialized:
-                self._tell(cluster, event_text.job_submitted(cluster_id, proc, self._host))
+                self.queue.tell(
+                    cluster, event_text.job_submitted(cluster_id, proc, self.queue.host)
+                )
             worker = start_worker(cluster.folder, proc) or adopt_worker(cluster.folder, proc)
         except OSError as error:
             log.error("no worker could be started", cluster=cluster_id, proc=proc, error=str(error))
@@ -183,10 +154,10 @@ class LocalSchedd:
         ended = list(ended)
         for key in ended:
             self.workers.pop(key).bury()
-        self._read()
+        self.queue.read()
         touched: dict[ClusterId, LocalCluster] = {}
         for cluster_id, proc in ended:
-            cluster = self.clusters.get(cluster_id)
+            cluster = self.queue.clusters.get(cluster_id)
             if cluster is None:
                 continue
             touched[cluster_id] = cluster
@@ -195,11 +166,11 @@ class LocalSchedd:
                 self._evict(cluster, {proc})
             elif proc in cluster.idle and proc not in cluster.executed:
                 self._block(cluster)
-        self._reconcile(touched.values() if ended else list(self.clusters.values()))
+        self._reconcile(touched.values() if ended else list(self.queue.clusters.values()))
 
     def _cluster(self, cluster_id: ClusterId) -> LocalCluster:
-        self._read()
-        cluster = self.clusters.get(cluster_id)
+        self.queue.read()
+        cluster = self.queue.clusters.get(cluster_id)
         if cluster is None:
             raise UnknownCluster(f"{self.name} has no cluster {cluster_id}")
         return cluster
@@ -210,7 +181,9 @@ class LocalSchedd:
         for proc in sorted(procs):
             clear_away(cluster.folder, proc)
             (cluster.folder / f"{proc}.env.json").unlink(missing_ok=True)
-            self._tell(cluster, event_text.evicted(cluster_id, proc, "The worker was killed.", 9))
+            self.queue.tell(
+                cluster, event_text.evicted(cluster_id, proc, "The worker was killed.", 9)
+            )
 
     def _block(self, cluster: LocalCluster) -> None:
         """After a start that came to nothing: not at once again, each time for longer."""
@@ -223,12 +196,12 @@ class LocalSchedd:
         for cluster in clusters:
             events = self._wanted_events(cluster)
             if events:
-                self._tell(cluster, *events)
+                self.queue.tell(cluster, *events)
             if cluster.is_over:
                 over = event_text.cluster_removed(
                     cluster.spec.cluster_id, cluster.n_materialized, cluster.spec.n_workers
                 )
-                self._tell(cluster, over)
+                self.queue.tell(cluster, over)
 
     def _wanted_events(self, cluster: LocalCluster) -> list[str]:
         """What has to be said of procs without a worker; those with one are told by signals."""
@@ -255,51 +228,6 @@ class LocalSchedd:
             worker = self.workers.get((cluster.spec.cluster_id, proc))
             if worker is not None:
                 worker.tell(number)
-
-    def _tell(self, cluster: LocalCluster, *events: str) -> None:
-        event_text.append(cluster.spec.log, *events)
-        self._read()
-
-    def _read(self) -> None:
-        for file in self._logs.values():
-            for event in file.read():
-                if event.kind is EventKind.CLUSTER_SUBMIT:
-                    self._enter(event, file.path)
-                else:
-                    self._apply(event)
-
-    def _apply(self, event: JobEvent) -> None:
-        if event.kind is EventKind.CLUSTER_REMOVE:
-            self._lost.pop(event.cluster, None)
-        cluster = self.clusters.get(event.cluster)
-        if cluster is None:
-            return
-        if event.kind is EventKind.CLUSTER_REMOVE:
-            del self.clusters[event.cluster]
-            for secret in cluster.folder.glob("*env.json"):
-                secret.unlink(missing_ok=True)
-        else:
-            cluster.apply(event)
-
-    def _enter(self, event: JobEvent, log_path: Path) -> None:
-        notes = SubmissionNotes.parse(event.text)
-        if notes is None or event.cluster in self.clusters:
-            return
-        folder = self.folder_of(notes.taskforce, event.cluster)
-        try:
-            spec = ClusterSpec.read(folder)
-        except (OSError, ValueError, TypeError) as error:
-            # Of one that has ended the folder may be gone; of one that has not, the end is told.
-            self._lost[event.cluster] = str(log_path)
-            log.info("a cluster without folder", cluster=event.cluster, error=str(error))
-            return
-        removal = read_text(str(folder / "removal"))
-        self.clusters[event.cluster] = LocalCluster(spec, folder, removal=removal)
-
-    def _keep_living_logs(self) -> None:
-        """Logs of ended clusters alone will not change any more."""
-        living: Mapping[str, None] = {c.spec.log: None for c in self.clusters.values()}
-        self._logs = {path: file for path, file in self._logs.items() if str(path) in living}
 
     def forget(self, folder: Path) -> None:
         """Delete a cluster's folder whose submission came to nothing."""

@@ -30,7 +30,7 @@ async def local_grid(folder: Path) -> AsyncIterator[Grid]:
     try:
         yield grid
     finally:
-        for cluster_id in list(machine.schedds["here"].clusters):
+        for cluster_id in list(machine.schedds["here"].queue.clusters):
             await grid.dispatcher.remove(cluster_id, "the test is over")
         running.cancel()
 
