@@ -135,7 +135,7 @@ class _Parts:
         )
         self.store = Store(db, self._committed)
         self._stats = QueueStatsRelay(mqs.stub)
-        self._activator = Activator(self.store, mqs, self._wakeups)
+        self._activator = Activator(self.store, mqs, self._wakeups, settings.locations)
 
     def services(self) -> list[Service]:
         """Return what is served."""

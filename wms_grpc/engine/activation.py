@@ -18,6 +18,7 @@ import structlog
 from ewms_rpc.backoff import Backoff
 from wms_grpc.domain.errors import PeerUnavailable
 from wms_grpc.domain.model import Cause, WorkflowState
+from wms_grpc.domain.submission import ClusterLocations
 from wms_grpc.domain.topics import ACTIVATION
 from wms_grpc.engine.loops import reconcile
 from wms_grpc.engine.mqs import Granted, Mqs, QueuesRefused
@@ -37,7 +38,10 @@ _MOST_OFFERED: Final = 256
 class Activator:
     """Asks for queues, a few workflows at a time."""
 
-    def __init__(self, store: Store, mqs: Mqs, wakeups: Wakeups) -> None:
+    def __init__(
+        self, store: Store, mqs: Mqs, wakeups: Wakeups, locations: ClusterLocations
+    ) -> None:
+        self._locations = locations
         self._store = store
         self._mqs = mqs
         self._wakeups = wakeups
@@ -93,7 +97,7 @@ class Activator:
         self._is_mqs_away = False
         self._backoff.reset()
         if isinstance(answer, Granted):
-            await lifecycle.grant_queues(self._store, workflow_id, answer.states)
+            await lifecycle.grant_queues(self._store, workflow_id, answer.states, self._locations)
         else:
             await work.postpone_activation(
                 self._store, workflow_id, answer.reason, answer.retry_after

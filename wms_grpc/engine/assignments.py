@@ -75,9 +75,7 @@ class AssignmentStream:
     async def _pushes(self, session: int) -> AsyncIterator[tms.WatchAssignmentsResponse]:
         db = self.store.db
         while True:
-            unanswered = await agents.n_unanswered(db, self.schedd, session)
-            room = agents.MOST_UNANSWERED - unanswered
-            pushes = await agents.claim_pushes(db, self.schedd, session, room) if room > 0 else []
+            pushes = await agents.claim_pushes(db, self.schedd, session)
             starts = [push for push in pushes if push.assignment == "start"]
             for push in pushes:
                 if push.assignment == "stop":
@@ -96,39 +94,38 @@ class AssignmentStream:
     ) -> AsyncIterator[tms.WatchAssignmentsResponse]:
         if not pushes:
             return
-        attempts = {push.taskforce_uuid: push.attempt for push in pushes}
-        assigned = await load_assigned(self.store.db, list(attempts))
-        minted = await asyncio.gather(*(self._tokens(one) for one in assigned))
+        # What is told and the tokens are fetched at once: the agent waits for the slower of them.
+        assigned, *minted = await asyncio.gather(
+            load_assigned(self.store.db, [push.taskforce_uuid for push in pushes]),
+            *(self._tokens(push) for push in pushes),
+        )
+        told = {one.taskforce.taskforce_uuid: one for one in assigned}
         unminted: list[TaskforceId] = []
-        for one, tokens in zip(assigned, minted, strict=True):
-            uuid = one.taskforce.taskforce_uuid
-            if tokens is None:
-                unminted.append(uuid)
+        for push, tokens in zip(pushes, minted, strict=True):
+            one = told.get(push.taskforce_uuid)
+            if tokens is None or one is None:
+                unminted.append(push.taskforce_uuid)
             else:
-                yield self._start(one, tokens, attempts[uuid])
+                yield self._start(one, tokens, push)
         if unminted:
             await agents.unclaim(self.store.db, session, unminted, _RETRY_TOKENS)
 
-    async def _tokens(self, one: Assigned) -> mqs_pb2.RefreshTokensResponse | None:
-        mqids = dict.fromkeys((*one.directive.input_queues, *one.directive.output_queues))
+    async def _tokens(self, push: Push) -> mqs_pb2.RefreshTokensResponse | None:
         try:
-            return await self.mqs.refresh_tokens(
-                one.taskforce.workflow_id, mqids, one.taskforce.taskforce_uuid
-            )
+            return await self.mqs.refresh_tokens(push.workflow_id, push.mqids, push.taskforce_uuid)
         except DomainError as error:
-            _log.warning("no tokens", taskforce=one.taskforce.taskforce_uuid, why=str(error))
+            _log.warning("no tokens", taskforce=push.taskforce_uuid, why=str(error))
             return None
 
     def _start(
-        self, one: Assigned, tokens: mqs_pb2.RefreshTokensResponse, attempt: int
+        self, one: Assigned, tokens: mqs_pb2.RefreshTokensResponse, push: Push
     ) -> tms.WatchAssignmentsResponse:
         by_mqid = {profile.mqid: profile for profile in tokens.profiles}
-        mqids = dict.fromkeys((*one.directive.input_queues, *one.directive.output_queues))
         start = tms.StartAssignment(
             taskforce=messages.taskforce_message(one.taskforce),
             task_directive=messages.task_directive_message(one.directive),
-            queues=[_queue(by_mqid[mqid]) for mqid in mqids],
-            attempt=attempt,
+            queues=[_queue(by_mqid[mqid]) for mqid in push.mqids],
+            attempt=push.attempt,
             pilot_credential=tokens.pilot_credential,
             mqs_address=self.mqs.address,
             owner=one.owner,

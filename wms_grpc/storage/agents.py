@@ -16,7 +16,7 @@ import asyncpg
 from ewms_postgres.database import Executor
 from ewms_postgres.statements import statement
 from wms_grpc.domain.errors import NotAllowedNow
-from wms_grpc.domain.ids import TaskforceId
+from wms_grpc.domain.ids import Mqid, TaskforceId, WorkflowId
 
 __all__ = [
     "MOST_UNANSWERED",
@@ -25,7 +25,6 @@ __all__ = [
     "claim_holds",
     "claim_pushes",
     "claim_strays",
-    "n_unanswered",
     "open_session",
     "renew_lease",
     "unclaim",
@@ -50,11 +49,6 @@ _RENEW = statement("""
     WHERE schedd = :schedd AND session = :session
 """)
 
-_N_UNANSWERED = statement("""
-    SELECT count(*) FROM wms.taskforce
-    WHERE schedd = :schedd AND assignment IS NOT NULL AND assigned_session = :session
-""")
-
 _CLAIM_PUSHES = statement("""
     WITH due AS (
       SELECT t.taskforce_uuid FROM wms.taskforce t
@@ -66,14 +60,18 @@ _CLAIM_PUSHES = statement("""
         AND (t.assignment = 'stop' OR EXISTS (
           SELECT FROM wms.workflow w WHERE w.workflow_id = t.workflow_id AND w.state = 'ACTIVE'))
       ORDER BY t.assignment DESC, t.priority DESC, t.create_time, t.taskforce_uuid
-      LIMIT :most
+      LIMIT greatest(0, :most_unanswered - (
+        SELECT count(*) FROM wms.taskforce u
+        WHERE u.schedd = :schedd AND u.assignment IS NOT NULL AND u.assigned_session = :session))
       FOR UPDATE OF t SKIP LOCKED
     )
     UPDATE wms.taskforce t
     SET attempt = t.attempt + 1, assigned_session = :session, assigned_time = now()
-    FROM due WHERE t.taskforce_uuid = due.taskforce_uuid
+    FROM due JOIN wms.taskforce p USING (taskforce_uuid)
+      JOIN wms.task_directive d ON d.task_id = p.task_id
+    WHERE t.taskforce_uuid = due.taskforce_uuid
     RETURNING t.taskforce_uuid, t.assignment, t.attempt, t.cluster_id, t.workflow_id, t.priority,
-      t.create_time
+      t.create_time, (d.spec -> 'input_queues') || (d.spec -> 'output_queues') AS mqids
 """)
 
 _UNCLAIM = statement("""
@@ -104,12 +102,14 @@ _CLAIM_HOLDS = statement("""
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """An assignment that this session is to be told of."""
+    """An assignment that this session is to be told of, and the queues of its task."""
 
     taskforce_uuid: TaskforceId
+    workflow_id: WorkflowId
     assignment: Literal["start", "stop"]
     attempt: int
     cluster_id: int | None
+    mqids: tuple[Mqid, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,27 +156,30 @@ async def renew_lease(executor: Executor, schedd: str, session: int, ttl: timede
     return bool(await executor.execute(_RENEW, schedd=schedd, session=session, ttl=ttl))
 
 
-async def n_unanswered(executor: Executor, schedd: str, session: int) -> int:
-    """Return how many assignments the session was told of and has not answered."""
-    return int(await executor.fetchval(_N_UNANSWERED, schedd=schedd, session=session))
-
-
-async def claim_pushes(executor: Executor, schedd: str, session: int, most: int) -> list[Push]:
+async def claim_pushes(executor: Executor, schedd: str, session: int) -> list[Push]:
     """Claim what the session is to be told: stops first, then starts in the order of launching.
 
-    Nothing of a paused workflow is started. Each claim counts an attempt. A session that a newer
-    one has replaced, or whose lease has run out, claims nothing.
+    At most so many that no more than MOST_UNANSWERED are unanswered. Nothing of a paused workflow
+    is started. Each claim counts an attempt. A session that a newer one has replaced, or whose
+    lease has run out, claims nothing.
     """
     rows = await executor.fetch(
         _CLAIM_PUSHES,
         schedd=schedd,
         session=session,
-        most=most,
+        most_unanswered=MOST_UNANSWERED,
         push_again_after=_PUSH_AGAIN_AFTER,
     )
     rows.sort(key=_push_order)
     return [
-        Push(row["taskforce_uuid"], row["assignment"], row["attempt"], row["cluster_id"])
+        Push(
+            row["taskforce_uuid"],
+            row["workflow_id"],
+            row["assignment"],
+            row["attempt"],
+            row["cluster_id"],
+            tuple(dict.fromkeys(row["mqids"])),
+        )
         for row in rows
     ]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ewms_postgres.database import Executor
+from ewms_postgres.database import Database
 from ewms_postgres.statements import statement
 from wms_grpc.domain.ids import TaskforceId
 from wms_grpc.domain.model import TaskDirective, Taskforce
@@ -19,7 +20,11 @@ _TASKFORCES = statement("""
     ORDER BY t.priority DESC, t.create_time, t.taskforce_uuid
 """)
 
-_DIRECTIVES = statement("SELECT * FROM wms.task_directive WHERE task_id = ANY(:task_ids::text[])")
+_DIRECTIVES = statement("""
+    SELECT * FROM wms.task_directive
+    WHERE task_id IN (SELECT task_id FROM wms.taskforce
+                      WHERE taskforce_uuid = ANY(:uuids::text[]))
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +36,10 @@ class Assigned:
     owner: str
 
 
-async def load_assigned(executor: Executor, uuids: Sequence[TaskforceId]) -> list[Assigned]:
+async def load_assigned(db: Database, uuids: Sequence[TaskforceId]) -> list[Assigned]:
     """Return these taskforces with their tasks, in the order of launching."""
-    rows = await executor.fetch(_TASKFORCES, uuids=list(uuids))
-    task_ids = list({row["task_id"] for row in rows})
-    found = await executor.fetch(_DIRECTIVES, task_ids=task_ids)
+    rows, found = await asyncio.gather(
+        db.fetch(_TASKFORCES, uuids=list(uuids)), db.fetch(_DIRECTIVES, uuids=list(uuids))
+    )
     directives = {row["task_id"]: directive_from(row) for row in found}
     return [Assigned(taskforce_from(row), directives[row["task_id"]], row["owner"]) for row in rows]

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from wms_grpc.domain.draining import drain
 from wms_grpc.domain.ids import Mqid, TaskId, WorkflowId
-from wms_grpc.domain.model import Cause, Phase, Queue, TaskDirective, WorkflowState
+from wms_grpc.domain.model import (
+    Cause,
+    Phase,
+    Queue,
+    TaskDirective,
+    Taskforce,
+    WorkflowState,
+)
 from wms_grpc.domain.phases import advance, stop
 from wms_grpc.domain.settlement import end
+from wms_grpc.domain.submission import ClusterLocations
 from wms_grpc.storage import queues as queue_storage
 from wms_grpc.storage import taskforces as taskforce_storage
+from wms_grpc.storage.launching import has_room_at_once
 from wms_grpc.storage.revisions import Revision, RevisionSet
 from wms_grpc.storage.store import Store
 
@@ -57,11 +67,18 @@ async def end_workflow(
     return sum(old.phase is not new.phase for old, new in zip(before, after, strict=True))
 
 
-async def grant_queues(store: Store, workflow_id: WorkflowId, states: Sequence[QueueState]) -> bool:
+async def grant_queues(
+    store: Store,
+    workflow_id: WorkflowId,
+    states: Sequence[QueueState],
+    locations: ClusterLocations,
+) -> bool:
     """Store the grant of a workflow's queues and move its taskforces to PRE_LAUNCH.
 
-    Returns False if the workflow has ended meanwhile: nothing is stored then, and its queues are
-    released by the retirement. A paused workflow stays paused. Idempotent.
+    A location's only taskforce goes on to PENDING_STARTER at once if nobody waits there and there
+    is room: that spares an idle system the launch loop's transaction. Returns False if the
+    workflow has ended meanwhile: nothing is stored then, and its queues are released by the
+    retirement. A paused workflow stays paused. Idempotent.
     """
     cause = Cause("activation", "its queues are granted")
     async with store.revising([workflow_id]) as revisions:
@@ -90,15 +107,16 @@ async def grant_queues(store: Store, workflow_id: WorkflowId, states: Sequence[Q
             [_activated(queue, granted[queue.mqid]) for queue in before],
         )
         waiting = await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
+        granted_taskforces = [
+            advance(t, Phase.PRE_LAUNCH, cause, revision.now)
+            if t.phase is Phase.PRE_MQ_ACTIVATION
+            else t
+            for t in waiting
+        ]
+        if not is_paused:
+            granted_taskforces = await _launch_at_once(revisions, granted_taskforces, locations)
         await taskforce_storage.save(
-            revisions,
-            {t.taskforce_uuid: t for t in waiting},
-            [
-                advance(t, Phase.PRE_LAUNCH, cause, revision.now)
-                if t.phase is Phase.PRE_MQ_ACTIVATION
-                else t
-                for t in waiting
-            ],
+            revisions, {t.taskforce_uuid: t for t in waiting}, granted_taskforces
         )
         if any(queue.is_close_requested for queue in before):
             await _drain(revisions, revision, grace=timedelta(0))
@@ -173,6 +191,29 @@ async def stop_taskforces(store: Store, task_ids: Mapping[TaskId, WorkflowId]) -
         await queue_storage.clear_stop_due(revisions, task_ids)
 
 
+async def _launch_at_once(
+    revisions: RevisionSet, taskforces: Sequence[Taskforce], locations: ClusterLocations
+) -> list[Taskforce]:
+    n_waiting = Counter(t.cluster_location for t in taskforces if t.phase is Phase.PRE_LAUNCH)
+    roomy = set()
+    for name, n_taskforces in n_waiting.items():
+        location = locations.find(name)
+        # Several taskforces at one location are for the launch loop, which counts them one by one.
+        if location and n_taskforces == 1 and await has_room_at_once(revisions.tx, location):
+            roomy.add(name)
+    return [
+        advance(
+            t,
+            Phase.PENDING_STARTER,
+            Cause("launch", f"there is room at {t.cluster_location}"),
+            revisions[t.workflow_id].now,
+        )
+        if t.phase is Phase.PRE_LAUNCH and t.cluster_location in roomy
+        else t
+        for t in taskforces
+    ]
+
+
 async def _drain(revisions: RevisionSet, revision: Revision, grace: timedelta) -> None:
     workflow_id = revision.workflow.workflow_id
     directives = (await queue_storage.directives_of(revisions.tx, [workflow_id]))[workflow_id]
@@ -184,6 +225,9 @@ async def _drain(revisions: RevisionSet, revision: Revision, grace: timedelta) -
         revision.record(
             "TASK", directive.task_id, "done", Cause("draining", "its inputs are drained")
         )
+    if drainage.newly_done and revision.workflow.attention:
+        # Its last worker may have ended before its queues were known to be drained.
+        await note_attention(revisions, workflow_id)
     if drainage.is_finished and not revision.workflow.state.is_terminal:
         cause = Cause("draining", "every task is done")
         revision.workflow = end(
