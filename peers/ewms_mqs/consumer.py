@@ -21,16 +21,21 @@ _MAX_BYTES_WAITING = 4 * 1024 * 1024
 # A response is written at once; small ones let the next claim overlap with the sending.
 _PARCEL_BYTES = 1024 * 1024
 _PARCEL_EVENTS = 500
+_PARCEL_IDS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What goes to the consumer in one response; `made_room`: it may be dealt to again."""
+    """What goes to the consumer in one response.
+
+    `made_room`: it may be dealt to again. `asks`: whether it is still there.
+    """
 
     deliveries: list[DeliveredEvent]
     settled: list[DeliveryId]
     lost: list[DeliveryId]
     made_room: bool
+    asks: bool
 
 
 class Consumer:
@@ -51,6 +56,9 @@ class Consumer:
         self._settled: list[DeliveryId] = []
         self._lost: list[DeliveryId] = []
         self._wake = asyncio.Event()
+        self._has_heard = asyncio.Event()
+        self._is_asked = False
+        self._answered = asyncio.Event()
         self._stopped = False
         self._ended = False
         self._error: Exception | None = None
@@ -83,11 +91,23 @@ class Consumer:
         self._credit += 1
         return True
 
-    def stop(self) -> None:
-        """Take nothing more; what waits to be sent is dropped, since it is given back."""
+    async def leave_in_order(self) -> None:
+        """Take nothing more, and return once an empty message has been sent.
+
+        To a server, a connection that breaks may look like a consumer that half-closes; but only
+        to the latter can something be sent. What waits to be sent is dropped.
+        """
         self._stopped = True
         self._waiting.clear()
         self._bytes_waiting = 0
+        self._is_asked = True
+        self._wake.set()
+        await self._answered.wait()
+
+    def sent(self, parcel: Parcel) -> None:
+        """A parcel has been sent."""
+        if parcel.asks:
+            self._answered.set()
 
     def tell(self, outcome: Settled) -> None:
         """Something that it settled is durable now, or came too late."""
@@ -95,15 +115,22 @@ class Consumer:
         self._lost += outcome.lost
         self._wake.set()
 
+    async def room_to_tell(self) -> None:
+        """Wait until it has heard enough of what it settled to be told of more."""
+        while len(self._settled) + len(self._lost) > _PARCEL_IDS and not self._ended:
+            self._has_heard.clear()
+            await self._has_heard.wait()
+
     def end(self, error: Exception | None = None) -> None:
         """Nothing more will come: the queue is drained, or the error has happened."""
         if not self._ended:
             self._ended, self._error = True, error
             self._wake.set()
+            self._has_heard.set()
 
     async def next_parcel(self) -> Parcel | None:
         """What to send next; None at the end. Raises what it ended with."""
-        while not (self._waiting or self._settled or self._lost):
+        while not (self._waiting or self._settled or self._lost or self._is_asked):
             if self._ended:
                 if self._error is not None:
                     raise self._error
@@ -113,8 +140,16 @@ class Consumer:
         was_full = self._bytes_waiting >= _MAX_BYTES_WAITING
         taken = self._take_waiting()
         made_room = was_full and self._bytes_waiting < _MAX_BYTES_WAITING
-        parcel = Parcel(taken, self._settled, self._lost, made_room)
-        self._settled, self._lost = [], []
+        parcel = Parcel(
+            taken,
+            self._settled[:_PARCEL_IDS],
+            self._lost[:_PARCEL_IDS],
+            made_room,
+            self._is_asked,
+        )
+        del self._settled[:_PARCEL_IDS], self._lost[:_PARCEL_IDS]
+        self._has_heard.set()
+        self._is_asked = False
         return parcel
 
     def _take_waiting(self) -> list[DeliveredEvent]:

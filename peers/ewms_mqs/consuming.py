@@ -130,7 +130,6 @@ class Counter:
 
     async def give_back(self, consumer: Consumer) -> None:
         """Let what a consumer holds wait again, unless it was extended elsewhere."""
-        consumer.stop()
         held = list(consumer.held)
         if held:
             await self._broker.give_back(self.queue, held)

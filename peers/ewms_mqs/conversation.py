@@ -50,6 +50,7 @@ async def converse(
     async with reading(_listen(first, requests, counter, consumer)):
         while (parcel := await consumer.next_parcel()) is not None:
             yield parcel_message(parcel)
+            consumer.sent(parcel)
             if parcel.made_room:
                 counter.wake()
 
@@ -71,6 +72,7 @@ async def _listen(
                 counter.add_credit(consumer, request.credit)
             settlement = settlement_of(request, is_elsewhere=False)
             if len(settlement):
+                await consumer.room_to_tell()
                 while len(under_way) >= _SETTLEMENTS_UNDER_WAY:
                     await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                 task = asyncio.create_task(_settle(counter, consumer, settlement))
@@ -79,6 +81,7 @@ async def _listen(
             request = await anext(requests, None)
         if under_way:
             await asyncio.wait(under_way)
+        await consumer.leave_in_order()
         await counter.give_back(consumer)
     except Exception as failure:
         error = failure

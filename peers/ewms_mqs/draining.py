@@ -10,6 +10,7 @@ every few seconds.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -68,22 +69,21 @@ class Draining:
                 await self._check_until_sweep(broker)
                 backoff.reset()
             except DatabaseError as error:
+                # What was suspected is among what the next sweep finds.
                 _log.warning("draining waits for the database", reason=str(error))
                 await backoff.wait()
 
     async def _check_until_sweep(self, broker: Broker) -> None:
-        try:
-            async with asyncio.timeout(_SWEEP_SECONDS):
-                while True:
+        sweep_at = time.monotonic() + _SWEEP_SECONDS
+        while (seconds := sweep_at - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(seconds):
                     await self._wake.wait()
-                    self._wake.clear()
-                    await asyncio.shield(self._check(broker))
-        except TimeoutError:
-            return
-
-    async def _check(self, broker: Broker) -> None:
-        suspected, self._suspected = self._suspected, set()
-        await self._drain(broker, list(suspected))
+            except TimeoutError:
+                return
+            self._wake.clear()
+            suspected, self._suspected = self._suspected, set()
+            await self._drain(broker, list(suspected))
 
     async def _drain(self, broker: Broker, queues: Sequence[QueueNo]) -> None:
         if not queues:

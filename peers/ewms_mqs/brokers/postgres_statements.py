@@ -31,6 +31,7 @@ __all__ = [
     "ROLL_UP",
     "SETTLE",
     "TAKE_GARBAGE",
+    "TRY_ROLL_UP",
     "WHICH_REMAIN",
     "garbage_of",
 ]
@@ -136,7 +137,10 @@ CHANGED_COUNTS = statement(
     """
 )
 
-# Sum tallies up. Two at once take different ones, and their queues in the same order.
+# Whether nobody else sums up; two at once could wait for one another's rows in a circle.
+TRY_ROLL_UP = statement("SELECT pg_try_advisory_xact_lock(5067605, 0)")
+
+# Under that lock: sum tallies up.
 ROLL_UP = statement(
     """
     WITH taken AS (

@@ -17,11 +17,16 @@ _OF_A_QUEUE = tuple(sql.garbage_of(table) for table in ("events", "dead_letters"
 
 
 async def roll_up_counts(database: Database) -> None:
-    """Add what batches have appended to the counts of their queues."""
-    while True:
-        n_rows = await database.transact(lambda tx: tx.fetchval(sql.ROLL_UP, limit=_AT_ONCE))
-        if n_rows < _AT_ONCE:
-            return
+    """Add what batches have appended to the counts of their queues, unless somebody else does."""
+    while await database.transact(_roll_up_some) == _AT_ONCE:
+        pass
+
+
+async def _roll_up_some(tx: Transaction) -> int:
+    if not await tx.fetchval(sql.TRY_ROLL_UP):
+        return 0
+    n_rows: int = await tx.fetchval(sql.ROLL_UP, limit=_AT_ONCE)
+    return n_rows
 
 
 async def count_kept_events(database: Database) -> int:

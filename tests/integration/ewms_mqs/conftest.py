@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
-from mqs_client import Client
-from mqs_process import MqsProcess
+from mqs_client import Client, Start
+from mqs_process import MqsProcess, Spawn
 
 from ewms.mqs.v1.event_service_pb2_grpc import EventServiceStub
 from ewms.mqs.v1.mqs_service_pb2_grpc import MqsServiceStub
@@ -64,10 +64,6 @@ def mqs_database(postgres_server: str, administer: Administer, mqs_template: str
     administer(f"CREATE DATABASE {name} TEMPLATE {mqs_template}")
     yield urlunsplit(urlsplit(postgres_server)._replace(path=f"/{name}"))
     administer(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-Start = Callable[..., Awaitable[Client]]
-Spawn = Callable[..., Awaitable[MqsProcess]]
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import grpc
@@ -105,3 +106,7 @@ class Consumption:
 
 def bearer(queue: pb.QueueProfile) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {queue.auth_token}"),)
+
+
+# Starts a server in this process, on the test's database, with these settings.
+Start = Callable[..., Awaitable[Client]]

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -59,3 +60,7 @@ class MqsProcess:
     async def terminate(self) -> int:
         self._process.terminate()
         return await self._process.wait()
+
+
+# Starts a process on the test's database, with these settings.
+Spawn = Callable[..., Awaitable[MqsProcess]]

@@ -140,6 +140,7 @@ CREATE TABLE mqs.counts (
   change_time timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
 CREATE INDEX counts_changed ON mqs.counts (change_time);
+CREATE INDEX counts_kept ON mqs.counts (queue_no) WHERE depth + in_flight + dead > 0;
 
 CREATE TABLE mqs.tallies (
   queue_no integer NOT NULL,

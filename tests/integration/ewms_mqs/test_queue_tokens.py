@@ -10,10 +10,9 @@ from urllib.request import urlopen
 
 import grpc
 import pytest
-from conftest import Start
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from mqs_client import Client
+from mqs_client import Client, Start
 
 from ewms.mqs.v1 import event_service_pb2 as ev
 from ewms.mqs.v1 import mqs_service_pb2 as pb

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from conftest import Spawn, Start
 from database_link import DatabaseLink
-from mqs_client import Client, bearer
+from mqs_client import Client, Start, bearer
+from mqs_process import Spawn
 
 from ewms.mqs.v1 import event_service_pb2 as ev
 from ewms.mqs.v1 import mqs_service_pb2 as pb

@@ -6,8 +6,7 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from conftest import Start
-from mqs_client import Client, bearer
+from mqs_client import Client, Start, bearer
 
 from ewms.mqs.v1 import event_service_pb2 as ev
 from ewms.mqs.v1 import mqs_service_pb2 as pb

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import grpc
-from conftest import Start
-from mqs_client import Client
+from mqs_client import Client, Start
 
 from ewms.mqs.v1 import event_service_pb2 as ev
 from ewms.mqs.v1 import mqs_service_pb2 as pb
