@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from ewms.mqs.v1.mqs_service_pb2 import QueueProfile
 from ewms.wms.v1 import workflow_service_pb2 as pb
 from ewms_rpc.errors import PermissionDenied
 from ewms_rpc.identity import Identity
@@ -27,14 +30,7 @@ async def list_public_queues(
         raise PermissionDenied("queue tokens go to the workflow's owner alone")
     queues = [q for q in (await queues_of(store.db, [workflow_id]))[workflow_id] if q.is_public]
     granted = [queue.mqid for queue in queues if queue.is_activated]
-    minted = {}
-    if granted:
-        try:
-            answer = await mqs.refresh_tokens(workflow_id, granted)
-        except (NotAllowedNow, NotFound):
-            # Released: what is left is shown, without a way in.
-            answer = None
-        minted = {profile.mqid: profile for profile in answer.profiles} if answer else {}
+    minted = await _fresh_profiles(mqs, workflow_id, granted) if granted else {}
     response = pb.ListPublicQueuesResponse()
     for queue in queues:
         profile = minted.get(queue.mqid)
@@ -51,3 +47,17 @@ async def list_public_queues(
             token_expire_time=profile.token_expire_time if profile else None,
         )
     return response
+
+
+async def _fresh_profiles(
+    mqs: Mqs, workflow_id: WorkflowId, mqids: Sequence[str]
+) -> Mapping[str, QueueProfile]:
+    """The queues' profiles with new tokens; after the release, of those that are still kept."""
+    # To name a queue that is gone is refused; to name none means all that are there.
+    for named in (mqids, ()):
+        try:
+            answer = await mqs.refresh_tokens(workflow_id, named)
+        except (NotAllowedNow, NotFound):
+            continue
+        return {profile.mqid: profile for profile in answer.profiles}
+    return {}
