@@ -36,6 +36,8 @@ __all__ = ["Agent"]
 # The WMS keeps at most 64 assignments unanswered; what is beyond waits in the stream.
 _MAX_AT_ONCE = 128
 _TIDY_INTERVAL_SECONDS = 3600.0
+# Agents are few: a WMS that comes back need not be spared their calls.
+_LONGEST_RECONNECT_SECONDS = 1.0
 # Until the stream's first message: its lease.
 _LEASE_TIMEOUT_SECONDS = 10.0
 
@@ -99,13 +101,15 @@ class Agent:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._observe())
             group.create_task(reporter.run())
-            group.create_task(
-                report_capacity(self._grid.schedd, self._grid.reservation, self._reports)
-            )
+            group.create_task(self._report_capacity())
             await self._book.is_caught_up.wait()
             await self._assignments.settle()
             group.create_task(self._tidy())
             await self._keep_stream(group)
+
+    async def _report_capacity(self) -> None:
+        await self._sequence.has_session.wait()
+        await report_capacity(self._grid.schedd, self._grid.reservation, self._reports)
 
     async def _observe(self) -> None:
         backoff = Backoff()
@@ -133,7 +137,7 @@ class Agent:
             await asyncio.sleep(_TIDY_INTERVAL_SECONDS)
 
     async def _keep_stream(self, group: asyncio.TaskGroup) -> None:
-        backoff = Backoff()
+        backoff = Backoff(limit=_LONGEST_RECONNECT_SECONDS)
         while True:
             try:
                 await self._follow_stream(group, backoff)
