@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,8 @@ from ewms.wms.v1 import taskforce_pb2
 from ewms.wms.v1 import tms_service_pb2 as pb
 from ewms_rpc.context import CallContext
 from wms_grpc.domain import reports as rules
-from wms_grpc.domain.errors import NotFound
-from wms_grpc.domain.model import Cause, Outcome
+from wms_grpc.domain.errors import InvalidSubmission, NotFound, Violation
+from wms_grpc.domain.model import Cause, Outcome, Taskforce
 from wms_grpc.domain.submission import ClusterLocations
 from wms_grpc.domain.topics import assign_topic
 from wms_grpc.engine.assignments import AssignmentStream
@@ -52,11 +53,14 @@ class TmsService:
         report = rules.SubmitReport(
             request.cluster_id, dict(request.submit_dict), request.job_event_log_fpath
         )
-        cause = Cause("tms", f"cluster {request.cluster_id}", _moment(request.submit_time))
+        cluster = f"cluster {request.cluster_id}"
+        at = _moment(request.submit_time, "submit_time")
         applied = await reports.apply_report(
             self.store,
             request.taskforce_uuid,
-            lambda taskforce, now: rules.submitted(taskforce, report, cause, now),
+            lambda taskforce, now: rules.submitted(
+                taskforce, report, _cause(taskforce, cluster, at), now
+            ),
         )
         if applied is None:
             schedd = await reports.stop_stray(
@@ -68,12 +72,15 @@ class TmsService:
     async def ReportCondorSubmitFailed(
         self, request: pb.ReportCondorSubmitFailedRequest, context: CallContext
     ) -> pb.ReportCondorSubmitFailedResponse:
-        cause = Cause("tms", request.error)
         applied = await reports.apply_report(
             self.store,
             request.taskforce_uuid,
             lambda taskforce, now: rules.submission_failed(
-                taskforce, request.attempt, cause, now, is_refusal=request.is_refusal
+                taskforce,
+                request.attempt,
+                _cause(taskforce, request.error),
+                now,
+                is_refusal=request.is_refusal,
             ),
         )
         return pb.ReportCondorSubmitFailedResponse(is_stale=applied is None)
@@ -82,12 +89,12 @@ class TmsService:
         self, request: pb.ReportCondorRmRequest, context: CallContext
     ) -> pb.ReportCondorRmResponse:
         cluster_id = request.cluster_id if request.HasField("cluster_id") else None
-        cause = Cause("tms", "removed", _moment(request.rm_time))
+        at = _moment(request.rm_time, "rm_time")
         applied = await reports.apply_report(
             self.store,
             request.taskforce_uuid,
             lambda taskforce, now: rules.removed(
-                taskforce, request.attempt, cluster_id, cause, now
+                taskforce, request.attempt, cluster_id, _cause(taskforce, "removed", at), now
             ),
         )
         if applied is None and cluster_id is not None:
@@ -97,11 +104,12 @@ class TmsService:
     async def ReportCondorRmFailed(
         self, request: pb.ReportCondorRmFailedRequest, context: CallContext
     ) -> pb.ReportCondorRmFailedResponse:
-        cause = Cause("tms", request.error)
         applied = await reports.apply_report(
             self.store,
             request.taskforce_uuid,
-            lambda taskforce, now: rules.removal_failed(taskforce, request.attempt, cause, now),
+            lambda taskforce, now: rules.removal_failed(
+                taskforce, request.attempt, _cause(taskforce, request.error), now
+            ),
         )
         if applied is None and request.HasField("cluster_id"):
             await reports.stray_not_removed(self.store, request.taskforce_uuid, request.cluster_id)
@@ -110,14 +118,18 @@ class TmsService:
     async def ReportCondorComplete(
         self, request: pb.ReportCondorCompleteRequest, context: CallContext
     ) -> pb.ReportCondorCompleteResponse:
-        at = _moment(request.condor_complete_time) or datetime.now(UTC)
+        at = _moment(request.condor_complete_time, "condor_complete_time") or datetime.now(UTC)
         outcomes = tuple(_outcome(outcome) for outcome in request.outcomes)
-        cause = Cause("tms", request.context, at)
         applied = await reports.apply_report(
             self.store,
             request.taskforce_uuid,
             lambda taskforce, now: rules.completed(
-                taskforce, request.cluster_id, outcomes, at, cause, now
+                taskforce,
+                request.cluster_id,
+                outcomes,
+                at,
+                _cause(taskforce, request.context, at),
+                now,
             ),
         )
         if applied is None:
@@ -127,16 +139,15 @@ class TmsService:
     async def ReportStatuses(
         self, request: pb.ReportStatusesRequest, context: CallContext
     ) -> pb.ReportStatusesResponse:
-        sound = [update for update in request.updates if _is_sound(update)]
-        results = iter(
-            await report_statuses(self.store, [_status(update) for update in sound], "tms")
-        )
+        is_sound = [_is_sound(update) for update in request.updates]
+        sound = itertools.compress(request.updates, is_sound)
+        results = iter(await report_statuses(self.store, [_status(update) for update in sound]))
         return pb.ReportStatusesResponse(
             results=[
                 pb.StatusUpdateResult.Value(f"STATUS_UPDATE_RESULT_{next(results)}")
-                if _is_sound(update)
+                if one
                 else pb.STATUS_UPDATE_RESULT_INVALID
-                for update in request.updates
+                for one in is_sound
             ]
         )
 
@@ -154,8 +165,17 @@ class TmsService:
         return pb.ReportCapacityResponse()
 
 
-def _moment(stamp: Timestamp) -> datetime | None:
-    return stamp.ToDatetime(tzinfo=UTC) if stamp.ByteSize() else None
+def _cause(taskforce: Taskforce, context: str, at: datetime | None = None) -> Cause:
+    return Cause(f"tms {taskforce.schedd}", context, at)
+
+
+def _moment(stamp: Timestamp, path: str) -> datetime | None:
+    if not stamp.ByteSize():
+        return None
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidSubmission([Violation(path, "must lie in the years 1 to 9999")]) from None
 
 
 def _outcome(outcome: taskforce_pb2.WorkerOutcome) -> Outcome:
@@ -175,12 +195,17 @@ def _is_sound(update: pb.StatusUpdate) -> bool:
         bool(update.taskforce_uuid)
         and update.sequence > 0
         and all(
-            count >= 0
-            for pilots in update.compound_statuses.values()
-            for count in pilots.counts.values()
+            _is_count(status + pilot, count)
+            for status, pilots in update.compound_statuses.items()
+            for pilot, count in pilots.counts.items()
         )
-        and all(count >= 0 for count in update.top_task_errors.values())
+        and all(_is_count(words, count) for words, count in update.top_task_errors.items())
     )
+
+
+def _is_count(words: str, count: int) -> bool:
+    # The database holds no NUL in a text, and would refuse the whole batch.
+    return count >= 0 and "\0" not in words
 
 
 def _status(update: pb.StatusUpdate) -> StatusReport:

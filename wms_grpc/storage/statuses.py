@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import asyncpg
 
@@ -41,18 +41,24 @@ _UPDATE = statement("""
       LEFT JOIN wms.taskforce t
         ON t.taskforce_uuid = r.uuid AND t.workflow_id = ANY(:workflow_ids::text[])
     ), updated AS (
+      -- The sequence counts even if the report says nothing new: an older one that comes later
+      -- must not overwrite what this one confirmed.
       UPDATE wms.taskforce t
       SET status_sequence = k.sequence, compound_statuses = k.statuses,
         top_task_errors = k.errors,
         n_idle = CASE WHEN t.phase = 'CONDOR_SUBMIT'
                       THEN greatest(0, t.n_workers - k.n_busy) ELSE t.n_idle END
       FROM known k
-      WHERE t.taskforce_uuid = k.uuid AND k.is_newer AND k.is_news
+      WHERE t.taskforce_uuid = k.uuid AND k.is_newer
     )
     SELECT number, is_found, is_newer, is_news, phase, cluster_location, schedd, task_id,
       priority, workflow_id
     FROM known ORDER BY number
 """)
+
+
+# As many as the column can hold; an absurd count must not fail the other reports of its batch.
+_MOST_WORKERS: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +72,7 @@ class StatusReport:
     top_task_errors: Mapping[str, int]
 
 
-async def report_statuses(
-    store: Store, reports: Sequence[StatusReport], source: str
-) -> list[StatusResult]:
+async def report_statuses(store: Store, reports: Sequence[StatusReport]) -> list[StatusResult]:
     """Store statuses and return what became of each, in their order.
 
     A report with a lower sequence than the last, or of another cluster, is STALE. Of several of
@@ -93,7 +97,7 @@ async def report_statuses(
                     revision.statuses_changed(_message(report, row))
                     # A worker that runs leaves room for one that waits to be launched.
                     revision.wakes.add(launch_topic(row["cluster_location"]))
-            _record(revisions, source)
+            _record(revisions)
     return [
         results.get(id(report), "STALE" if report.taskforce_uuid in newest else "NOT_FOUND")
         if workflow_of_taskforce(report.taskforce_uuid)
@@ -112,7 +116,7 @@ def _arguments(
         "sequence": [r.sequence for r in batch],
         "statuses": [r.compound_statuses for r in batch],
         "errors": [r.top_task_errors for r in batch],
-        "n_busy": [count_busy(r.compound_statuses) for r in batch],
+        "n_busy": [min(count_busy(r.compound_statuses), _MOST_WORKERS) for r in batch],
     }
 
 
@@ -137,8 +141,10 @@ def _message(report: StatusReport, row: asyncpg.Record) -> taskforce_pb2.Taskfor
     )
 
 
-def _record(revisions: RevisionSet, source: str) -> None:
+def _record(revisions: RevisionSet) -> None:
     for revision in revisions.all():
         if revision.changes:
             what = f"statuses of {len(revision.changes)} taskforces"
-            revision.record("REPORT", revision.workflow.workflow_id, what, Cause(source))
+            schedds = sorted({change.taskforce_status.schedd for change in revision.changes})
+            cause = Cause(f"tms {', '.join(schedds)}")
+            revision.record("REPORT", revision.workflow.workflow_id, what, cause)
