@@ -59,18 +59,22 @@ class AssignmentStream:
         while True:
             seen = self.wakeups.seen(topic)
             if clock() >= renew_at:
-                await self._renew(session)
+                if not await agents.renew_lease(self.store.db, self.schedd, session, self.ttl):
+                    raise self._replaced()
                 renew_at = clock() + self.ttl.total_seconds() / 3
                 yield self._lease(session)
             async for response in self._pushes(session):
                 yield response
-            await self.wakeups.wait(topic, seen, max(0.0, min(POLL, renew_at - clock())))
+            standing = await agents.standing(self.store.db, self.schedd, session)
+            if not standing.is_current:
+                raise self._replaced()
+            due = POLL if standing.next_due is None else standing.next_due
+            await self.wakeups.wait(topic, seen, max(0.0, min(POLL, due, renew_at - clock())))
 
-    async def _renew(self, session: int) -> None:
-        if not await agents.renew_lease(self.store.db, self.schedd, session, self.ttl):
-            raise NotAllowedNow(
-                "SESSION_REPLACED", self.schedd, f"a newer stream of schedd {self.schedd} took over"
-            )
+    def _replaced(self) -> NotAllowedNow:
+        return NotAllowedNow(
+            "SESSION_REPLACED", self.schedd, f"a newer stream of schedd {self.schedd} took over"
+        )
 
     async def _pushes(self, session: int) -> AsyncIterator[tms.WatchAssignmentsResponse]:
         db = self.store.db
@@ -95,9 +99,9 @@ class AssignmentStream:
         if not pushes:
             return
         # What is told and the tokens are fetched at once: the agent waits for the slower of them.
-        assigned, *minted = await asyncio.gather(
+        assigned, minted = await asyncio.gather(
             load_assigned(self.store.db, [push.taskforce_uuid for push in pushes]),
-            *(self._tokens(push) for push in pushes),
+            asyncio.gather(*(self._tokens(push) for push in pushes)),
         )
         told = {one.taskforce.taskforce_uuid: one for one in assigned}
         unminted: list[TaskforceId] = []

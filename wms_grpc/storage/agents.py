@@ -20,13 +20,16 @@ from wms_grpc.domain.ids import Mqid, TaskforceId, WorkflowId
 
 __all__ = [
     "MOST_UNANSWERED",
+    "HoldPush",
     "Push",
+    "Standing",
     "StrayPush",
     "claim_holds",
     "claim_pushes",
     "claim_strays",
     "open_session",
     "renew_lease",
+    "standing",
     "unclaim",
 ]
 
@@ -47,6 +50,14 @@ _HOLDER = statement("SELECT agent_id, lease_until FROM wms.agent WHERE schedd = 
 _RENEW = statement("""
     UPDATE wms.agent SET lease_until = now() + :ttl::interval
     WHERE schedd = :schedd AND session = :session
+""")
+
+_STANDING = statement("""
+    SELECT extract(epoch FROM min(assignment_due) - now()) AS next_due,
+      EXISTS (SELECT FROM wms.agent a WHERE a.schedd = :schedd AND a.session = :session)
+        AS is_current
+    FROM wms.taskforce
+    WHERE schedd = :schedd AND assignment IS NOT NULL AND assignment_due > now()
 """)
 
 _CLAIM_PUSHES = statement("""
@@ -75,10 +86,16 @@ _CLAIM_PUSHES = statement("""
 """)
 
 _UNCLAIM = statement("""
-    UPDATE wms.taskforce
+    WITH mine AS (
+      SELECT taskforce_uuid FROM wms.taskforce
+      WHERE taskforce_uuid = ANY(:uuids::text[]) AND assigned_session = :session
+      ORDER BY taskforce_uuid
+      FOR UPDATE
+    )
+    UPDATE wms.taskforce t
     SET assigned_session = NULL, assigned_time = NULL,
         assignment_due = now() + :retry_after::interval
-    WHERE taskforce_uuid = ANY(:uuids::text[]) AND assigned_session = :session
+    FROM mine WHERE t.taskforce_uuid = mine.taskforce_uuid
 """)
 
 _CLAIM_STRAYS = statement("""
@@ -91,13 +108,29 @@ _CLAIM_STRAYS = statement("""
 """)
 
 _CLAIM_HOLDS = statement("""
-    UPDATE wms.taskforce SET hold_pushed = hold_wanted, hold_session = :session
-    WHERE schedd = :schedd AND (hold_wanted OR hold_pushed)
-      AND phase = 'CONDOR_SUBMIT' AND cluster_id IS NOT NULL
-      AND EXISTS (SELECT FROM wms.agent a WHERE a.schedd = :schedd AND a.session = :session)
-      AND (hold_wanted <> hold_pushed OR hold_session IS DISTINCT FROM :session)
-    RETURNING taskforce_uuid, attempt, cluster_id, hold_wanted
+    WITH due AS (
+      SELECT taskforce_uuid FROM wms.taskforce
+      WHERE schedd = :schedd AND (hold_wanted OR hold_pushed)
+        AND phase = 'CONDOR_SUBMIT' AND cluster_id IS NOT NULL
+        AND EXISTS (SELECT FROM wms.agent a WHERE a.schedd = :schedd AND a.session = :session)
+        AND (hold_wanted <> hold_pushed OR hold_session IS DISTINCT FROM :session)
+      ORDER BY taskforce_uuid
+      FOR UPDATE
+    )
+    UPDATE wms.taskforce t SET hold_pushed = hold_wanted, hold_session = :session
+    FROM due WHERE t.taskforce_uuid = due.taskforce_uuid
+    RETURNING t.taskforce_uuid, t.attempt, t.cluster_id, t.hold_wanted
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a session is still its schedd's, and in how many seconds the next assignment that
+    was put off is due.
+    """
+
+    is_current: bool
+    next_due: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +187,14 @@ async def open_session(executor: Executor, schedd: str, agent_id: str, ttl: time
 async def renew_lease(executor: Executor, schedd: str, session: int, ttl: timedelta) -> bool:
     """Renew a session's lease; False if a newer session has taken over."""
     return bool(await executor.execute(_RENEW, schedd=schedd, session=session, ttl=ttl))
+
+
+async def standing(executor: Executor, schedd: str, session: int) -> Standing:
+    """Return how a session stands."""
+    row = await executor.fetchrow(_STANDING, schedd=schedd, session=session)
+    assert row is not None
+    due = row["next_due"]
+    return Standing(row["is_current"], None if due is None else float(due))
 
 
 async def claim_pushes(executor: Executor, schedd: str, session: int) -> list[Push]:
