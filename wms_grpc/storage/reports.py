@@ -9,6 +9,7 @@ from ewms_postgres.statements import statement
 from wms_grpc.domain.errors import NotFound
 from wms_grpc.domain.ids import TaskforceId, WorkflowId, workflow_of_taskforce
 from wms_grpc.domain.model import Cause, Phase, Taskforce, WorkflowState
+from wms_grpc.domain.topics import assign_topic
 from wms_grpc.storage import lifecycle, taskforces
 from wms_grpc.storage.revisions import RevisionSet
 from wms_grpc.storage.store import Store
@@ -69,6 +70,9 @@ async def apply_report(store: Store, uuid: str, apply: Applied) -> Taskforce | N
         if after is None:
             return None
         await taskforces.save(revisions, {before.taskforce_uuid: before}, [after])
+        if after.phase is Phase.CONDOR_SUBMIT and revisions[workflow_id].workflow.hold_running:
+            # Submitted while its workflow was paused: its agent is to be told to hold it.
+            revisions[workflow_id].wakes.add(assign_topic(after.schedd))
         if after.phase.has_ended and not before.phase.has_ended:
             await _workers_ended(revisions, workflow_id, after)
         return after

@@ -30,7 +30,13 @@ from wms_grpc.domain.model import (
     Taskforce,
     Workflow,
 )
-from wms_grpc.domain.topics import CLOSING, Topic, topics_of_taskforce, topics_of_workflow
+from wms_grpc.domain.topics import (
+    CLOSING,
+    RETIREMENT,
+    Topic,
+    topics_of_taskforce,
+    topics_of_workflow,
+)
 from wms_grpc.storage import messages
 from wms_grpc.storage.records import json_list, workflow_from
 
@@ -153,6 +159,8 @@ class Revision:
         self.changes.append(
             watch_pb2.Change(task_directive=messages.task_directive_message(directive))
         )
+        if directive.stop_due:
+            self.wakes.add(RETIREMENT)
 
     def taskforce_added(self, taskforce: Taskforce) -> None:
         """Say that there is a new taskforce, and count it."""
