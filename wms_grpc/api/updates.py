@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ewms.wms.v1 import workflow_service_pb2 as pb
+from ewms_rpc.rules import validator_for
 from wms_grpc.domain.errors import InvalidSubmission, Violation
 from wms_grpc.storage.steering import Update
 
 __all__ = ["update_from"]
 
 _PATHS = frozenset({"priority", "name", "labels"})
+
+# What may be submitted may be updated to, and nothing else.
+_rules_of_submission = validator_for(pb.SubmitWorkflowRequest)
 
 
 def update_from(request: pb.UpdateWorkflowRequest) -> Update:
@@ -27,8 +31,12 @@ def update_from(request: pb.UpdateWorkflowRequest) -> Update:
         workflow.HasField("priority") and 0 <= workflow.priority <= 100
     ):
         violations.append(Violation("workflow.priority", "must be 0 to 100"))
-    if "name" in paths and len(workflow.name) > 256:
-        violations.append(Violation("workflow.name", "must have at most 256 characters"))
+    asked_anew = pb.SubmitWorkflowRequest(name=workflow.name, labels=workflow.labels)
+    violations += [
+        Violation(f"workflow.{broken.path}", broken.description)
+        for broken in _rules_of_submission(asked_anew)
+        if broken.path.partition("[")[0] in paths & {"name", "labels"}
+    ]
     if violations:
         raise InvalidSubmission(violations)
     return Update(
