@@ -23,28 +23,30 @@ from ewms_postgres.statements import statement
 
 __all__ = ["Grants", "NoRoom"]
 
-# Waits for another request of the same workflow, so that it sees what that one did.
-_ENTER = statement(
-    """
-    INSERT INTO mqs.workflows (workflow_id, grant_time) VALUES (:workflow, now())
-    ON CONFLICT DO NOTHING RETURNING workflow_id
-    """
-)
-_STANDING = statement(
-    "SELECT release_time IS NOT NULL FROM mqs.workflows WHERE workflow_id = :workflow"
-)
+# Waits for another request of the same workflow, and grants nothing if that one was first.
 _GRANT = statement(
     """
-    WITH room AS (
+    WITH entered AS (
+      INSERT INTO mqs.workflows (workflow_id, grant_time) VALUES (:workflow, now())
+      ON CONFLICT DO NOTHING RETURNING workflow_id
+    ), room AS (
       UPDATE mqs.room SET n_queues = n_queues + :n
-      WHERE n_queues + :n::bigint <= :limit RETURNING n_queues
+      WHERE n_queues + :n::bigint <= :limit AND EXISTS (SELECT FROM entered)
+      RETURNING n_queues
+    ), granted AS (
+      INSERT INTO mqs.queues (mqid, workflow_id, ordinal, alias, is_public)
+      SELECT s.mqid, :workflow, s.ordinal, s.alias, s.is_public
+      FROM room, unnest(:mqids::text[], :aliases::text[], :publics::boolean[])
+        WITH ORDINALITY AS s (mqid, alias, is_public, ordinal)
+      RETURNING queue_no, mqid, workflow_id, ordinal, alias, is_public
     )
-    INSERT INTO mqs.queues (mqid, workflow_id, ordinal, alias, is_public)
-    SELECT s.mqid, :workflow, s.ordinal, s.alias, s.is_public
-    FROM room, unnest(:mqids::text[], :aliases::text[], :publics::boolean[])
-      WITH ORDINALITY AS s (mqid, alias, is_public, ordinal)
-    RETURNING queue_no, mqid, workflow_id, alias, is_public
+    SELECT EXISTS (SELECT FROM entered) AS is_first, EXISTS (SELECT FROM room) AS has_room, g.*
+    FROM (SELECT) always LEFT JOIN granted g ON true
+    ORDER BY g.ordinal
     """
+)
+_IS_RELEASED = statement(
+    "SELECT release_time IS NOT NULL FROM mqs.workflows WHERE workflow_id = :workflow"
 )
 _ROOM = statement("SELECT n_queues FROM mqs.room")
 
@@ -106,12 +108,6 @@ class Grants:
     async def _grant(
         self, tx: Transaction, workflow_id: WorkflowId, specs: Sequence[QueueSpec]
     ) -> list[QueueState] | None:
-        if await tx.fetchval(_ENTER, workflow=workflow_id) is None:
-            if await tx.fetchval(_STANDING, workflow=workflow_id):
-                raise QueuesReleased(workflow_id)
-            return None
-        if not specs:
-            return []
         rows = await tx.fetch(
             _GRANT,
             workflow=workflow_id,
@@ -121,9 +117,13 @@ class Grants:
             aliases=[spec.alias for spec in specs],
             publics=[spec.is_public for spec in specs],
         )
-        if not rows:
+        if not rows[0]["is_first"]:
+            if await tx.fetchval(_IS_RELEASED, workflow=workflow_id):
+                raise QueuesReleased(workflow_id)
+            return None
+        if not rows[0]["has_room"]:
             raise _Refused
-        queues = [queue_from(row) for row in rows]
+        queues = [queue_from(row) for row in rows if row["queue_no"] is not None]
         await self._broker.create_queues(tx, queues)
         return [QueueState(queue, False, False, False) for queue in queues]
 

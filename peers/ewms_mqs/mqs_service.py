@@ -75,6 +75,8 @@ class MqsServicer:
             response.try_again_later.reason = granted.reason
             response.try_again_later.retry_after.FromTimedelta(self._retry_after)
         else:
+            # The WMS asks for them next, on the way from a submission to a running worker.
+            self._tokens.prepare([state.queue for state in granted])
             response.granted.SetInParent()
             response.granted.profiles.extend(self._profiles.messages(granted))
         return response

@@ -48,23 +48,47 @@ class Tokens:
         self._audience = settings.token_audience
         self._life = settings.token_life.total_seconds()
         self._minted: OrderedDict[Mqid, Token] = OrderedDict()
+        self._signing: dict[Mqid, asyncio.Task[dict[Mqid, Token]]] = {}
         self._verified: OrderedDict[str, tuple[frozenset[str], float]] = OrderedDict()
 
     async def mint(self, queues: Sequence[Queue]) -> list[Token]:
         """A token for each of the queues, with at least half of its life ahead."""
         latest = time.time() + self._life / 2
-        missing = [
-            queue
-            for queue in queues
-            if (token := self._minted.get(queue.mqid)) is None or token.expire_time < latest
-        ]
         fresh: dict[Mqid, Token] = {}
+        missing: list[Queue] = []
+        for queue in queues:
+            token = self._minted.get(queue.mqid)
+            if token is not None and token.expire_time >= latest:
+                fresh[queue.mqid] = token
+            elif (signing := self._signing.get(queue.mqid)) is not None:
+                fresh.update(await asyncio.shield(signing))
+            if queue.mqid not in fresh:
+                missing.append(queue)
         for start in range(0, len(missing), _SIGNED_AT_ONCE):
-            some = missing[start : start + _SIGNED_AT_ONCE]
-            signed = await asyncio.to_thread(self._sign, self._keys.signing_key, some)
-            fresh.update(zip((queue.mqid for queue in some), signed, strict=True))
-        tokens = [fresh.get(queue.mqid) or self._minted[queue.mqid] for queue in queues]
-        for mqid, token in fresh.items():
+            fresh.update(
+                await asyncio.shield(self._begin(missing[start : start + _SIGNED_AT_ONCE]))
+            )
+        return [fresh[queue.mqid] for queue in queues]
+
+    def prepare(self, queues: Sequence[Queue]) -> None:
+        """Begin to sign tokens that are wanted soon, if they are few."""
+        if 0 < len(queues) <= _SIGNED_AT_ONCE:
+            self._begin(queues)
+
+    def _begin(self, queues: Sequence[Queue]) -> asyncio.Task[dict[Mqid, Token]]:
+        task = asyncio.create_task(self._sign_aside(queues))
+        self._signing.update((queue.mqid, task) for queue in queues)
+        return task
+
+    async def _sign_aside(self, queues: Sequence[Queue]) -> dict[Mqid, Token]:
+        """Sign in a thread; others who want one of these tokens wait for this."""
+        try:
+            signed = await asyncio.to_thread(self._sign, self._keys.signing_key, queues)
+        finally:
+            for queue in queues:
+                self._signing.pop(queue.mqid, None)
+        tokens = dict(zip((queue.mqid for queue in queues), signed, strict=True))
+        for mqid, token in tokens.items():
             _remember(self._minted, mqid, token, _MINTED_KEPT)
         return tokens
 
