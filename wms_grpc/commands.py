@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+from pydantic import ValidationError
 
+from ewms_postgres.errors import DatabaseError
 from ewms_rpc import logs
+from ewms_rpc.addresses import NotLoopback
 from ewms_rpc.running import run
 from wms_grpc.config import WmsSettings
 
@@ -18,42 +22,38 @@ app = typer.Typer()
 _db = typer.Typer(help="The WMS's database.", no_args_is_help=True)
 app.add_typer(_db, name="db")
 
+_T = TypeVar("_T")
+
+
+def _option(name: str, *flags: str) -> Any:
+    described = WmsSettings.model_fields[name].description
+    return typer.Option(*flags, help=f"{described}. [env: EWMS_WMS_{name.upper()}]")
+
 
 @app.command()
 def wms(
-    listen: Annotated[
-        str | None, typer.Option(help="HOST:PORT to serve on. [env: EWMS_WMS_LISTEN]")
-    ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option(help="`embedded`, or postgresql://… [env: EWMS_WMS_DATABASE]"),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of the embedded database. [env: EWMS_WMS_DATA]")
-    ] = None,
-    mqs: Annotated[str | None, typer.Option(help="HOST:PORT. [env: EWMS_WMS_MQS]")] = None,
-    insecure: Annotated[
-        bool | None,
-        typer.Option(
-            "--insecure", help="Listen beyond loopback, unencrypted. [env: EWMS_WMS_INSECURE]"
-        ),
-    ] = None,
-    json_logs: Annotated[
-        bool | None, typer.Option("--json-logs", help="Log as JSON. [env: EWMS_WMS_JSON_LOGS]")
-    ] = None,
+    listen: Annotated[str | None, _option("listen")] = None,
+    insecure: Annotated[bool | None, _option("insecure", "--insecure")] = None,
+    database: Annotated[str | None, _option("database")] = None,
+    data: Annotated[Path | None, _option("data")] = None,
+    mqs: Annotated[str | None, _option("mqs")] = None,
+    mqs_insecure: Annotated[bool | None, _option("mqs_insecure", "--mqs-insecure")] = None,
+    cluster_locations: Annotated[str | None, _option("cluster_locations")] = None,
+    agent_lease: Annotated[str | None, _option("agent_lease")] = None,
+    stop_grace: Annotated[str | None, _option("stop_grace")] = None,
+    feed_retention: Annotated[str | None, _option("feed_retention")] = None,
+    write_timeout: Annotated[str | None, _option("write_timeout")] = None,
+    max_connections: Annotated[int | None, _option("max_connections")] = None,
+    pooled: Annotated[bool | None, _option("pooled", "--pooled")] = None,
+    log_json: Annotated[bool | None, _option("log_json", "--log-json")] = None,
+    log_level: Annotated[str | None, _option("log_level")] = None,
 ) -> None:
     """Run a WMS server. Several may run on one database URL.
 
     Every setting is also an environment variable, EWMS_WMS_<NAME>; an option goes before it.
+    Prints `listening on HOST:PORT` once it serves.
     """
-    settings = _settings(
-        listen=listen,
-        database=database,
-        data=data,
-        mqs=mqs,
-        insecure=insecure,
-        json_logs=json_logs,
-    )
+    settings = _settings(**locals())
 
     async def serve(stop: asyncio.Event) -> None:
         # Imported late, so that a wrong option is answered at once.
@@ -61,15 +61,13 @@ def wms(
 
         await run_wms(settings, stop, lambda address: typer.echo(f"listening on {address}"))
 
-    run(serve)
+    _run(serve)
 
 
 @_db.command("upgrade")
 def upgrade_schema(
-    database: Annotated[
-        str | None, typer.Option(help="`embedded`, or postgresql://… [env: EWMS_WMS_DATABASE]")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="[env: EWMS_WMS_DATA]")] = None,
+    database: Annotated[str | None, _option("database")] = None,
+    data: Annotated[Path | None, _option("data")] = None,
 ) -> None:
     """Bring the WMS's schema to this version. Refuses one that a newer version made."""
     settings = _settings(database=database, data=data)
@@ -82,15 +80,13 @@ def upgrade_schema(
         async with database_from(settings.database, settings.data) as url:
             return (await upgrade(url, script_location=MIGRATIONS, schema=SCHEMA)).name
 
-    typer.echo(f"the schema was {run(bring).lower()}, and is current")
+    typer.echo(f"the schema was {_run(bring).lower()}, and is current")
 
 
 @_db.command("renew-epoch")
 def renew_feed_epoch(
-    database: Annotated[
-        str | None, typer.Option(help="`embedded`, or postgresql://… [env: EWMS_WMS_DATABASE]")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="[env: EWMS_WMS_DATA]")] = None,
+    database: Annotated[str | None, _option("database")] = None,
+    data: Annotated[Path | None, _option("data")] = None,
 ) -> None:
     """Begin a new epoch of the change feed. To be called after a restore from a backup.
 
@@ -109,11 +105,26 @@ def renew_feed_epoch(
         ):
             return await renew_epoch(db)
 
-    typer.echo(run(renew))
+    typer.echo(_run(renew))
 
 
 def _settings(**options: Any) -> WmsSettings:
     given = {name: value for name, value in options.items() if value is not None}
-    settings = WmsSettings(**given)
-    logs.configure(settings.json_logs, settings.log_level)
+    try:
+        settings = WmsSettings(**given)
+    except ValidationError as error:
+        for fault in error.errors():
+            typer.echo(f"ewms: {'.'.join(map(str, fault['loc']))}: {fault['msg']}", err=True)
+        raise typer.Exit(2) from None
+    logs.configure(settings.log_json, settings.log_level)
     return settings
+
+
+def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, _T]]) -> _T:
+    from ewms_postgres.embedded import EmbeddedPostgresError
+
+    try:
+        return run(main)
+    except (DatabaseError, EmbeddedPostgresError, NotLoopback, OSError) as error:
+        typer.echo(f"ewms: {error}", err=True)
+        raise typer.Exit(1) from None

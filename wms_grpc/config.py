@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wms_grpc.domain.submission import ClusterLocation, ClusterLocations
 
 __all__ = ["WmsSettings"]
+
+
+def _seconds(value: object) -> object:
+    """A bare number, as the environment and the command line have it, is seconds."""
+    try:
+        return timedelta(seconds=float(value)) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _json(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
 
 
 class LocationSetting(BaseModel):
@@ -23,8 +40,20 @@ class LocationSetting(BaseModel):
     max_idle_workers: int = Field(default=10_000, ge=1)
 
 
+def _distinct(locations: dict[str, LocationSetting]) -> dict[str, LocationSetting]:
+    _cluster_locations(locations)
+    return locations
+
+
+def _cluster_locations(settings: dict[str, LocationSetting]) -> ClusterLocations:
+    return ClusterLocations(
+        ClusterLocation(name, setting.schedd, setting.aliases, setting.max_idle_workers)
+        for name, setting in settings.items()
+    )
+
+
 class WmsSettings(BaseSettings):
-    """The settings of `ewms wms`."""
+    """The settings of `ewms wms`. Durations are in seconds or as ISO 8601 (`PT1H`)."""
 
     model_config = SettingsConfigDict(env_prefix="EWMS_WMS_", frozen=True)
 
@@ -34,34 +63,35 @@ class WmsSettings(BaseSettings):
     data: Path = Field(Path("ewms-data"), description="folder of the embedded database")
     mqs: str = Field("127.0.0.1:50052", description="HOST:PORT of the MQS")
     mqs_insecure: bool = Field(False, description="plain text to an MQS beyond loopback")
-    cluster_locations: dict[str, LocationSetting] = Field(
+    cluster_locations: Annotated[
+        dict[str, LocationSetting], BeforeValidator(_json), AfterValidator(_distinct)
+    ] = Field(
         {
             "local": LocationSetting(schedd="local"),
             "osg": LocationSetting(schedd="osg", aliases=("sub-2",)),
         },
         description="cluster locations by name, as JSON",
     )
-    agent_lease: timedelta = Field(
+    agent_lease: Duration = Field(
         timedelta(seconds=30), description="how long an agent holds its schedd"
     )
-    stop_grace: timedelta = Field(
+    stop_grace: Duration = Field(
         timedelta(seconds=30), description="for how long workers of a task that is done may run on"
     )
-    feed_retention: timedelta = Field(
+    feed_retention: Duration = Field(
         timedelta(days=7), description="how long revisions are kept to resume from"
     )
-    write_timeout: timedelta = Field(
+    write_timeout: Duration = Field(
         timedelta(seconds=60), description="how long a subscriber may take nothing"
     )
     max_connections: int = Field(16, ge=4, description="most connections to the database")
     pooled: bool = Field(False, description="the URL is a pooler's in transaction mode")
-    json_logs: bool = Field(False, description="log as JSON")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_json: bool = Field(False, description="log as JSON")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="least level that is logged"
+    )
 
     @property
     def locations(self) -> ClusterLocations:
         """The cluster locations."""
-        return ClusterLocations(
-            ClusterLocation(name, setting.schedd, setting.aliases, setting.max_idle_workers)
-            for name, setting in self.cluster_locations.items()
-        )
+        return _cluster_locations(self.cluster_locations)

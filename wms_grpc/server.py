@@ -22,7 +22,8 @@ from ewms.wms.v1 import (
 )
 from ewms_postgres.database import Database, open_database
 from ewms_postgres.embedded import database_from
-from ewms_postgres.migrations import upgrade
+from ewms_postgres.errors import DatabaseError
+from ewms_postgres.migrations import SchemaState, check, upgrade
 from ewms_postgres.notifications import Listener, Notifier
 from ewms_rpc.channel import open_channel
 from ewms_rpc.serving import RpcServer, ServerSettings, Service
@@ -69,11 +70,22 @@ async def run_wms(
 ) -> None:
     """Serve until `stop` is set, then drain. `on_ready` is given the address."""
     async with database_from(settings.database, settings.data) as url:
-        if settings.database == "embedded":
-            await upgrade(url, script_location=MIGRATIONS, schema=SCHEMA)
+        await _bring_schema(url, is_embedded=settings.database == "embedded")
         async with wms_server(settings, url) as server:
             on_ready(server.address)
             await server.rpc.serve(stop)
+
+
+async def _bring_schema(url: str, *, is_embedded: bool) -> None:
+    """Make the schema where there is none; change an older one only if it is embedded.
+
+    On a database of others, servers of the older version may still be at work: there it is for
+    the operator to say when.
+    """
+    state = await check(url, script_location=MIGRATIONS, schema=SCHEMA)
+    if state is SchemaState.OLDER and not is_embedded:
+        raise DatabaseError("the WMS's schema is of an older version: run `ewms db upgrade`")
+    await upgrade(url, script_location=MIGRATIONS, schema=SCHEMA)
 
 
 @asynccontextmanager

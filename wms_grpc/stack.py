@@ -85,7 +85,7 @@ def _programs(settings: StackSettings, wms: str, mqs: str) -> list[Program]:
             "wms",
             (
                 *("--listen", wms, "--mqs", _reachable(mqs), *database, *insecure),
-                *(("--json-logs",) if json_logs else ()),
+                *(("--log-json",) if json_logs else ()),
             ),
             announcement="listening on",
         ),
