@@ -32,6 +32,7 @@ check: install ## format, lint, types, generated files fresh, contracts, import 
 	$(BIN)/mypy
 	$(BIN)/python scripts/generate_protos.py clients --check
 	$(BIN)/python scripts/generate_reference.py docs/reference.md --check
+	$(BIN)/python scripts/generate_settings.py docs/settings.md --check
 	$(BIN)/python scripts/lint_protos.py
 	$(BIN)/lint-imports
 
@@ -41,9 +42,10 @@ format: install ## put the sources into form
 	$(BIN)/ruff check --fix .
 
 .PHONY: protos
-protos: install ## what is generated from protos/: Python, type stubs, docs/reference.md
+protos: install ## what is generated: Python and type stubs, docs/reference.md, docs/settings.md
 	$(BIN)/python scripts/generate_protos.py clients
 	$(BIN)/python scripts/generate_reference.py docs/reference.md
+	$(BIN)/python scripts/generate_settings.py docs/settings.md
 
 .PHONY: soak
 soak: install ## the long tests: hundreds of kills, a million events (hours)

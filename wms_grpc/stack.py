@@ -41,7 +41,7 @@ class StackSettings:
     mqs: str
     slots: int | None
     insecure: bool
-    json_logs: bool
+    log_json: bool
 
 
 async def run_stack(
@@ -53,13 +53,13 @@ async def run_stack(
     address that is none.
     """
     wms, mqs = _with_port(settings.wms), _with_port(settings.mqs)
-    with PartLogs(prefixed=not settings.json_logs) as logs:
+    with PartLogs(prefixed=not settings.log_json) as logs:
         parts = [Part(program, logs) for program in _programs(settings, wms, mqs)]
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(part.run()) for part in parts]
             # Imported only now: the parts are importing, too, and this waits for them anyway.
             await _until_started(parts)
-            _configure_logs(settings.json_logs)
+            _configure_logs(settings.log_json)
             holding = group.create_task(
                 _announce_and_hold(parts, settings.data, lambda: say(_ready_line(wms, mqs)))
             )
@@ -70,34 +70,17 @@ async def run_stack(
 
 
 def _programs(settings: StackSettings, wms: str, mqs: str) -> list[Program]:
-    data = str(settings.data)
-    database = ("--database", "embedded", "--data", data)
-    insecure = ("--insecure",) if settings.insecure else ()
+    database = ("--database", "embedded", "--data", str(settings.data))
+    serving = (*database, *(("--insecure",) if settings.insecure else ()))
     slots = ("--slots", str(settings.slots)) if settings.slots else ()
-    json_logs = settings.json_logs
+    logs = ("--log-json",) if settings.log_json else ()
+    to_wms = ("--wms", _reachable(wms), "--data", str(settings.data / "tms"))
     return [
+        Program("mqs", ("--listen", mqs, *serving, *logs), "listening on"),
         Program(
-            "mqs",
-            ("--listen", mqs, *database, *insecure, *(("--log-json",) if json_logs else ())),
-            announcement="listening on",
+            "wms", ("--listen", wms, "--mqs", _reachable(mqs), *serving, *logs), "listening on"
         ),
-        Program(
-            "wms",
-            (
-                *("--listen", wms, "--mqs", _reachable(mqs), *database, *insecure),
-                *(("--log-json",) if json_logs else ()),
-            ),
-            announcement="listening on",
-        ),
-        Program(
-            "tms",
-            (
-                *("--wms", _reachable(wms), "--data", str(settings.data / "tms")),
-                *slots,
-                *(("--log-json",) if json_logs else ()),
-            ),
-            announcement="watching",
-        ),
+        Program("tms", (*to_wms, *slots, *logs), "watching"),
     ]
 
 

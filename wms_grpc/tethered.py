@@ -11,7 +11,7 @@ import ctypes
 import os
 import signal
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import distribution
 
 _PR_SET_PDEATHSIG = 1
 
@@ -25,7 +25,8 @@ def main() -> None:
     # The parent may have ended before the promise was made.
     if os.getppid() != parent:
         sys.exit(1)
-    (command,) = entry_points(group="console_scripts", name="ewms")
+    ours = distribution("ewms-grpc").entry_points
+    (command,) = ours.select(group="console_scripts", name="ewms")
     command.load()()
 
 

@@ -52,8 +52,8 @@ def up(
             "--insecure", envvar="EWMS_UP_INSECURE", help="Listen beyond loopback, unencrypted."
         ),
     ] = False,
-    json_logs: Annotated[
-        bool, typer.Option("--json-logs", envvar="EWMS_UP_JSON_LOGS", help="Log as JSON.")
+    log_json: Annotated[
+        bool, typer.Option("--log-json", envvar="EWMS_UP_LOG_JSON", help="Log as JSON.")
     ] = False,
 ) -> None:
     """Run WMS, MQS and TMS with a PostgreSQL of their own until SIGTERM or Ctrl-C.
@@ -64,7 +64,7 @@ def up(
     """
     try:
         with claim_data_folder(data.absolute()) as folder:
-            settings = StackSettings(folder, wms, mqs, slots, insecure, json_logs)
+            settings = StackSettings(folder, wms, mqs, slots, insecure, log_json)
             run(lambda stop: run_stack(settings, stop, typer.echo))
     except* (DataFolderInUse, DataFolderTooNew, PartFailed, OSError, ValueError) as group:
         for error in _each(group):
