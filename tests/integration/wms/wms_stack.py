@@ -26,6 +26,7 @@ from ewms.wms.v1.tms_service_pb2_grpc import TmsServiceStub
 from ewms.wms.v1.workflow_service_pb2_grpc import WorkflowServiceStub
 from ewms_mqs.config import MqsSettings
 from ewms_mqs.server import mqs_server
+from ewms_postgres.statements import statement
 from ewms_rpc.channel import open_channel
 from ewms_rpc.errors import InvalidArgument, RpcError, from_rpc_error
 from wms_grpc.config import WmsSettings
@@ -49,6 +50,9 @@ NOBODY = "127.0.0.1:1"
 """An address where no MQS is."""
 
 _TABLES = ("workflow", "task_directive", "taskforce", "queue", "request", "feed", "history")
+_COUNT_ROWS = statement(
+    "SELECT " + ", ".join(f"(SELECT count(*) FROM wms.{table}) AS {table}" for table in _TABLES)
+)
 
 
 def a_task(**fields: Any) -> task_pb2.TaskSpec:
@@ -200,6 +204,19 @@ class Wms:
         )
         return (await self.tasks.AddWorkers(request)).taskforce
 
+    async def update(self, workflow_id: str, *mask: str, **fields: Any) -> workflow_pb2.Workflow:
+        """Update the masked fields of a workflow."""
+        request = workflow_service_pb2.UpdateWorkflowRequest(
+            workflow=workflow_pb2.Workflow(workflow_id=workflow_id, **fields)
+        )
+        request.update_mask.paths.extend(mask)
+        return (await self.workflows.UpdateWorkflow(request)).workflow
+
+    async def public_queues(self, workflow_id: str) -> list[workflow_service_pb2.PublicQueue]:
+        """List a workflow's public queues with their tokens."""
+        request = workflow_service_pb2.ListPublicQueuesRequest(workflow_id=workflow_id)
+        return list((await self.workflows.ListPublicQueues(request)).queues)
+
     async def history(self, workflow_id: str) -> list[workflow_pb2.HistoryEntry]:
         """Read a workflow's whole history."""
         request = workflow_service_pb2.ListWorkflowHistoryRequest(
@@ -230,11 +247,9 @@ class Wms:
 
     async def rows(self) -> dict[str, int]:
         """Count the rows of every table that a call could write to."""
-        db = self.server.store.db
-        async with db.transaction() as tx:
-            return {
-                table: await tx.fetchval(f"SELECT count(*) FROM wms.{table}") for table in _TABLES
-            }
+        row = await self.server.store.db.fetchrow(_COUNT_ROWS)
+        assert row is not None
+        return dict(row)
 
 
 @asynccontextmanager

@@ -1,0 +1,63 @@
+"""Events of a workflow's queues, as a pilot or a user sends and reads them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import grpc
+
+from ewms.mqs.v1 import event_service_pb2 as ev
+from ewms.mqs.v1.event_service_pb2_grpc import EventServiceStub
+from ewms.wms.v1.tms_service_pb2 import AssignedQueue
+from ewms_rpc.channel import open_channel
+
+if TYPE_CHECKING:
+    from ewms.mqs.v1.event_service_pb2_grpc import EventServiceAsyncStub
+
+
+class Events:
+    """A client of the EventService."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub: EventServiceAsyncStub = EventServiceStub(channel)
+
+    async def publish(self, queue: AssignedQueue, *payloads: bytes) -> None:
+        """Publish events; they are confirmed when this returns."""
+        request = ev.PublishBatchRequest(
+            mqid=queue.mqid, events=[ev.Event(payload=payload) for payload in payloads]
+        )
+        await self._stub.PublishBatch(request, metadata=_bearer(queue))
+
+    async def read(self, queue: AssignedQueue, number: int) -> set[bytes]:
+        """Consume and acknowledge so many events; return their payloads."""
+        call = self._stub.Consume(metadata=_bearer(queue))
+        await call.write(ev.ConsumeRequest(mqid=queue.mqid, credit=number))
+        payloads: set[bytes] = set()
+        settled: set[str] = set()
+        while len(settled) < number:
+            response = await call.read()
+            assert isinstance(response, ev.ConsumeResponse), "the stream ended"
+            payloads |= {delivery.event.payload for delivery in response.deliveries}
+            settled |= set(response.settled)
+            if response.deliveries:
+                ids = [delivery.delivery_id for delivery in response.deliveries]
+                await call.write(ev.ConsumeRequest(ack=ids))
+        call.cancel()
+        return payloads
+
+    async def work(self, source: AssignedQueue, target: AssignedQueue, number: int) -> None:
+        """Copy so many events, as a pilot that crashes nowhere."""
+        await self.publish(target, *await self.read(source, number))
+
+
+def _bearer(queue: AssignedQueue) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {queue.auth_token}"),)
+
+
+@asynccontextmanager
+async def events_at(address: str) -> AsyncIterator[Events]:
+    """Connect to the MQS at this address."""
+    async with open_channel(address) as channel:
+        yield Events(channel)
