@@ -10,6 +10,7 @@
     │   └── UniqueViolation
     ├── StatementTimeout
     ├── LockNotAvailable
+    ├── TextRefused
     └── DatabaseTooNew               .found, .known
 
 No message ever holds a statement or a row's values, since messages travel to logs and further;
@@ -37,6 +38,7 @@ __all__ = [
     "PlanInvalidated",
     "SerializationFailure",
     "StatementTimeout",
+    "TextRefused",
     "UniqueViolation",
     "is_lost",
     "translated",
@@ -104,6 +106,10 @@ class StatementTimeout(DatabaseError):
 
 class LockNotAvailable(DatabaseError):
     """A lock was wanted at once (NOWAIT), or within `lock_timeout`, and was not free."""
+
+
+class TextRefused(DatabaseError):
+    """A text holds a character that PostgreSQL cannot keep: NUL."""
 
 
 class DatabaseTooNew(DatabaseError):
@@ -190,6 +196,10 @@ def _translate(error: Exception, connection: _Connection | None) -> DatabaseErro
             return DatabaseUnavailable(f"the database closed the connection ({error.sqlstate})")
         case asyncpg.InterfaceError() if connection is not None and is_lost(connection):
             return DatabaseUnavailable("the connection to the database was lost")
+        case asyncpg.ObjectNotInPrerequisiteStateError() if connection is None:
+            return DatabaseUnavailable("the database does not accept connections now")
+        case asyncpg.CharacterNotInRepertoireError() | asyncpg.UntranslatableCharacterError():
+            return TextRefused("a text holds a character that the database cannot keep")
         case asyncpg.PostgresError():
             return DatabaseError(f"the database refused a statement ({error.sqlstate})")
         case _:

@@ -95,12 +95,14 @@ def _first_of(explanations: list[Explain]) -> Explain:
 def _length(field: FieldDescriptor, rules: rules_pb2.FieldRules) -> Explain:
     least = rules.min_len
     most = rules.max_len if rules.HasField("max_len") else (1 << 32) - 1
-    unit = "bytes" if field.type == FieldDescriptor.TYPE_BYTES else "characters"
+    is_text = field.type == FieldDescriptor.TYPE_STRING
+    unit = "characters" if is_text else "bytes"
 
     def explain(value: Any) -> str | None:
         length = len(value)
         if least <= length <= most:
-            return None
+            # UTF-8 has it and PostgreSQL's text has not; nobody means it.
+            return "must not hold the character NUL" if is_text and "\0" in value else None
         bound = f"at least {least}" if length < least else f"at most {most}"
         return f"must have {bound} {unit}, has {length}"
 

@@ -17,10 +17,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ewms_postgres.errors import ConcurrencyConflict, DatabaseUnavailable, StatementTimeout
+from ewms_postgres.errors import (
+    ConcurrencyConflict,
+    DatabaseUnavailable,
+    StatementTimeout,
+    TextRefused,
+)
 from ewms_rpc.errors import (
     AlreadyExists,
     FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
     NotFound,
     PermissionDenied,
     PreconditionViolation,
@@ -176,5 +183,7 @@ def rpc_error_of(error: Exception) -> RpcError | None:
             return Unavailable("the database is away", error.retry_after)
         case ConcurrencyConflict() | StatementTimeout():
             return Unavailable("the database is busy", _SOON)
+        case TextRefused():
+            return InvalidArgument([FieldViolation("", str(error))])
         case _:
             return None

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ewms_postgres.errors import ConcurrencyConflict, DatabaseUnavailable, StatementTimeout
+from ewms_postgres.errors import (
+    ConcurrencyConflict,
+    DatabaseUnavailable,
+    StatementTimeout,
+    TextRefused,
+)
 from ewms_rpc import errors as rpc
 from wms_grpc.domain import errors as domain
 
@@ -34,6 +39,8 @@ def rpc_error(error: Exception) -> rpc.RpcError | None:
             return rpc.Unavailable(str(error), error.retry_after)
         case DatabaseUnavailable():
             return rpc.Unavailable("the database is away", error.retry_after)
+        case TextRefused():
+            return rpc.InvalidArgument([rpc.FieldViolation("", str(error))])
         case ConcurrencyConflict() | StatementTimeout():
             return rpc.Unavailable("the database is busy", _SOON)
         case _:

@@ -17,6 +17,7 @@ from ewms_postgres.errors import (
     LockNotAvailable,
     SerializationFailure,
     StatementTimeout,
+    TextRefused,
     UniqueViolation,
 )
 from ewms_postgres.statements import statement
@@ -134,6 +135,13 @@ async def test_a_refused_statement_is_a_plain_database_error(db: Database) -> No
     with pytest.raises(DatabaseError, match="42P01") as refused:
         await db.fetch(statement("SELECT * FROM nowhere"))
     assert "nowhere" not in str(refused.value)
+
+
+async def test_a_text_that_cannot_be_kept_is_an_error_of_its_own(db: Database) -> None:
+    with pytest.raises(TextRefused):
+        await db.fetchval(statement("SELECT :text::text"), text="a\0b")
+    with pytest.raises(TextRefused):
+        await db.fetchval(statement("SELECT :value::jsonb"), value={"key": "a\0b"})
 
 
 async def test_what_another_transaction_changed_is_tried_again(db: Database) -> None:

@@ -94,6 +94,12 @@ def test_each_rule_at_each_place(changes, expected):
     assert found(sound(**changes)) == expected
 
 
+def test_a_text_that_postgresql_cannot_keep_is_a_violation():
+    (violation,) = violations_of(sound(name="na\0me"))
+
+    assert (violation.path, violation.description) == ("name", "must not hold the character NUL")
+
+
 def test_every_violation_is_found_in_the_order_of_the_fields():
     message = Everything(slug="A", children=[Child(size=11)], labels={"": ""})
     assert list(found(message)) == [
