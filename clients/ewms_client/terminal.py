@@ -52,6 +52,10 @@ def run(wms: str, as_json: bool, command: Callable[[AsyncClient], Awaitable[None
     """Run the command with a client. Exits with the code of its error, after telling it."""
     try:
         asyncio.run(_with_client(wms, command))
+    except BrokenPipeError:
+        # Whoever read stdout has enough. Nothing more may be written there, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(ExitCode.FAILURE) from None
     except (RpcError, ClientError, OSError) as error:
         _tell(error, as_json)
         raise typer.Exit(exit_code_of(error)) from None
