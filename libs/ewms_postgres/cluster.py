@@ -130,11 +130,15 @@ class Cluster:
         running = self._read_postmaster()
         if running is None:
             return
+        # Somebody may have closed a folder above again since the start.
+        let_through(self._account, self.pgdata)
         done = self._run(
             "pg_ctl", "stop", "-D", str(self.pgdata), "-m", "fast", "-t", _STOP_SECONDS
         )
         if done.returncode and self._read_postmaster() is not None:
-            raise EmbeddedPostgresError(f"PostgreSQL does not stop. {self._end_of_log()}")
+            raise EmbeddedPostgresError(
+                f"PostgreSQL does not stop: {done.stdout.strip()} {self._end_of_log()}"
+            )
         if running.socket_dir != self.pgdata:
             with suppress(OSError):
                 running.socket_dir.rmdir()

@@ -221,6 +221,14 @@ async def test_root_runs_it_as_an_account_below_closed_folders(tmp_path: Path) -
     assert (closed / "data" / "postgres").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as another account")
+async def test_it_is_stopped_below_a_folder_that_was_closed_meanwhile(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    async with embedded_postgres(closed / "data"):
+        closed.chmod(0o700)
+    assert not (closed / "data" / "postgres" / "postmaster.pid").exists()
+
+
 async def test_a_database_is_created_once(tmp_path: Path) -> None:
     async with embedded_postgres(tmp_path) as server:
         await asyncio.gather(*(server.ensure_database("wms") for _ in range(3)))
