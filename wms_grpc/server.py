@@ -43,7 +43,7 @@ from wms_grpc.engine.outbox import OutboxSettings
 from wms_grpc.engine.queue_stats import QueueStatsRelay
 from wms_grpc.engine.retirement import run_retirement
 from wms_grpc.engine.wakeups import WAKE_CHANNEL, Wakeups
-from wms_grpc.storage.revisions import CommittedPart
+from wms_grpc.storage.encoded_revisions import CommittedPart
 from wms_grpc.storage.store import Store
 
 __all__ = ["MIGRATIONS", "SCHEMA", "WmsServer", "run_wms", "wms_server"]

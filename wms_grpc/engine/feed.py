@@ -27,9 +27,9 @@ from wms_grpc.domain.ids import WorkflowId
 from wms_grpc.engine.outbox import Outbox, OutboxSettings
 from wms_grpc.engine.trail import Ring
 from wms_grpc.engine.trails import Trails
+from wms_grpc.storage.encoded_revisions import CommittedPart
 from wms_grpc.storage.feed import feed_head, read_positions, read_revisions
 from wms_grpc.storage.feed_parts import Position, PositionPart, RevisionPart
-from wms_grpc.storage.revisions import CommittedPart
 
 __all__ = ["FEED_CHANNEL", "POSITION_CHANNEL", "Feed", "FeedSettings"]
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ewms.wms.v1 import watch_pb2, workflow_service_pb2
 from wms_grpc.domain.ids import WorkflowId
-from wms_grpc.storage.revisions import CommittedPart, WorkflowAttributes
+from wms_grpc.storage.encoded_revisions import CommittedPart, WorkflowAttributes
 
 __all__ = [
     "REVISION",

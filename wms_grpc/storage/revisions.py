@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ewms.wms.v1 import taskforce_pb2, watch_pb2
@@ -38,41 +38,10 @@ from wms_grpc.domain.topics import (
     topics_of_workflow,
 )
 from wms_grpc.storage import messages
+from wms_grpc.storage.encoded_revisions import CommittedPart, encode_revision, feed_arguments
 from wms_grpc.storage.records import json_list, workflow_from
 
-__all__ = [
-    "CommittedPart",
-    "Revision",
-    "RevisionSet",
-    "WorkflowAttributes",
-    "encode_revision",
-    "filter_attributes",
-    "revising",
-]
-
-# A part of a revision is at most about this large, so that every message stays far below 16 MiB.
-PART_BYTES = 1 << 20
-
-WorkflowAttributes = dict[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class CommittedPart:
-    """One part of a revision as the feed holds it.
-
-    `body` is an encoded `WorkflowRevision`. `after` holds what a filter may ask of the workflow;
-    `before` the same before this revision, None if it is the workflow's first.
-    """
-
-    workflow_id: WorkflowId
-    revision: int
-    part: int
-    is_last: bool
-    time: datetime
-    body: bytes
-    before: WorkflowAttributes | None
-    after: WorkflowAttributes
-
+__all__ = ["Revision", "RevisionSet", "revising"]
 
 _LOCK = statement("""
     SELECT * FROM wms.workflow
@@ -263,7 +232,7 @@ async def revising(
     db
         The database.
     workflow_ids
-        The workflows to lock. None: the block finds them out and calls `lock` itself.
+        The workflows to lock. Empty: the block finds them out and calls `lock` itself.
     on_commit
         Is given what was committed, at once after the commit, and the topics that concerns: it
         wakes who watches and who works on.
@@ -314,26 +283,12 @@ async def _write(tx: Transaction, revisions: Sequence[Revision]) -> list[Committ
         w_claim_until=[w.claim_until for w in workflows],
         w_release_due=[w.release_due for w in workflows],
         **feed_arguments(parts),
-        **history_arguments(lines),
+        **_history_arguments(lines),
     )
     return parts
 
 
-def feed_arguments(parts: Sequence[CommittedPart]) -> dict[str, object]:
-    """Return the columns of the feed as arrays."""
-    return {
-        "f_workflow": [p.workflow_id for p in parts],
-        "f_revision": [p.revision for p in parts],
-        "f_part": [p.part for p in parts],
-        "f_is_last": [p.is_last for p in parts],
-        "f_time": [p.time for p in parts],
-        "f_body": [p.body for p in parts],
-        "f_before": [p.before for p in parts],
-        "f_after": [p.after for p in parts],
-    }
-
-
-def history_arguments(lines: Sequence[tuple[Revision, HistoryLine]]) -> dict[str, object]:
+def _history_arguments(lines: Sequence[tuple[Revision, HistoryLine]]) -> dict[str, object]:
     """Return the columns of the history as arrays."""
     return {
         "h_workflow": [r.workflow.workflow_id for r, _ in lines],
@@ -346,60 +301,4 @@ def history_arguments(lines: Sequence[tuple[Revision, HistoryLine]]) -> dict[str
         "h_reason": [line.cause.context for _, line in lines],
         "h_was_successful": [line.was_successful for _, line in lines],
         "h_source_event_time": [line.cause.source_event_time for _, line in lines],
-    }
-
-
-def encode_revision(
-    workflow: Workflow,
-    changes: Sequence[watch_pb2.Change],
-    now: datetime,
-    *,
-    before: Workflow | None,
-) -> list[CommittedPart]:
-    """Encode a revision once for all who watch, in as many parts as it needs."""
-    bodies: list[list[watch_pb2.Change]] = [[]]
-    size = 0
-    for change in changes:
-        grown = size + change.ByteSize()
-        if grown > PART_BYTES and bodies[-1]:
-            bodies.append([])
-            grown -= size
-        bodies[-1].append(change)
-        size = grown
-    after = filter_attributes(workflow)
-    earlier = filter_attributes(before) if before else None
-    moment = messages.timestamp(now)
-    return [
-        CommittedPart(
-            workflow_id=workflow.workflow_id,
-            revision=workflow.revision,
-            part=part,
-            is_last=part == len(bodies) - 1,
-            time=now,
-            body=watch_pb2.WorkflowRevision(
-                workflow_id=workflow.workflow_id,
-                revision=workflow.revision,
-                time=moment,
-                changes=body,
-                is_last=part == len(bodies) - 1,
-            ).SerializeToString(),
-            before=earlier,
-            after=after,
-        )
-        for part, body in enumerate(bodies)
-    ]
-
-
-def filter_attributes(workflow: Workflow) -> WorkflowAttributes:
-    """Return what a filter over workflows may ask for, and whether a watch of it may end."""
-    return {
-        "workflow_id": workflow.workflow_id,
-        "owner": workflow.owner,
-        "name": workflow.name,
-        "labels": dict(workflow.labels),
-        "state": str(workflow.state),
-        "priority": workflow.priority,
-        "create_time": workflow.create_time.isoformat(),
-        "end_time": workflow.end_time.isoformat() if workflow.end_time else None,
-        "is_settled": workflow.settled_time is not None,
     }

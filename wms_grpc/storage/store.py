@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ewms_postgres.database import Database
 from wms_grpc.domain.ids import WorkflowId
 from wms_grpc.domain.topics import Topic
-from wms_grpc.storage.revisions import CommittedPart, RevisionSet, revising
+from wms_grpc.storage.encoded_revisions import CommittedPart
+from wms_grpc.storage.revisions import RevisionSet, revising
 
 __all__ = ["Store"]
 

@@ -16,6 +16,7 @@ from wms_grpc.domain.ids import WorkflowId
 from wms_grpc.domain.topics import ACTIVATION
 from wms_grpc.domain.translation import Plan
 from wms_grpc.storage import messages
+from wms_grpc.storage.encoded_revisions import CommittedPart, encode_revision, feed_arguments
 from wms_grpc.storage.queues import directives_of, queues_of
 from wms_grpc.storage.records import (
     directive_spec,
@@ -25,7 +26,6 @@ from wms_grpc.storage.records import (
     workflow_from,
 )
 from wms_grpc.storage.requests import RequestKey
-from wms_grpc.storage.revisions import CommittedPart, encode_revision, feed_arguments
 from wms_grpc.storage.store import Store
 
 __all__ = ["CLAIM", "Submitted", "insert_plan", "messages_of", "submitted_of"]

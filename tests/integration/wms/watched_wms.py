@@ -23,8 +23,9 @@ from wms_grpc.domain.model import WorkflowState
 from wms_grpc.engine.feed import Feed, FeedSettings
 from wms_grpc.engine.queue_stats import QueueStatsRelay
 from wms_grpc.storage import messages, taskforces
+from wms_grpc.storage.encoded_revisions import encode_revision, feed_arguments
 from wms_grpc.storage.records import taskforce_from, workflow_from
-from wms_grpc.storage.revisions import RevisionSet, encode_revision, feed_arguments
+from wms_grpc.storage.revisions import RevisionSet
 from wms_grpc.storage.store import Store
 
 MIGRATIONS = Path(next(iter(wms_grpc.storage.migrations.__path__)))

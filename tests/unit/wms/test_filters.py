@@ -18,7 +18,7 @@ from wms_grpc.domain.filters import (
 )
 from wms_grpc.domain.ids import WorkflowId
 from wms_grpc.domain.model import Workflow, WorkflowState
-from wms_grpc.storage.revisions import filter_attributes
+from wms_grpc.storage.encoded_revisions import filter_attributes
 
 WORKFLOW = Workflow(
     workflow_id=WorkflowId("WF-69231c00-0badcafe"),
