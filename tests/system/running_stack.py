@@ -30,15 +30,12 @@ class RunningStack:
         self._ready = threading.Event()
         self._lines: list[str] = []
         self._process = subprocess.Popen(
-            [
-                *(EWMS, "up", "--data", str(data)),
-                *("--wms", "127.0.0.1:0", "--mqs", "127.0.0.1:0", *options),
-            ],
+            [EWMS, "up", "--data", str(data), *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "NO_COLOR": "1"},
+            env={**os.environ, "EWMS_UP_WMS": "127.0.0.1:0", "EWMS_UP_MQS": "127.0.0.1:0"},
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
