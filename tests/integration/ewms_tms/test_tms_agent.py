@@ -100,15 +100,16 @@ async def test_a_start_and_a_stop_right_behind_it_are_done_in_their_order(
     for number in range(5):
         await wms.start(new_start(f"TF-{number}"))
         await wms.stop(f"TF-{number}")
-    await wms.until(lambda: wms.is_done(*(f"TF-{number}" for number in range(5))))
-    for number in range(5):
-        kinds = [
-            type(report)
-            for report in wms.reports
-            if getattr(report, "taskforce_uuid", "") == f"TF-{number}"
+    uuids = [f"TF-{number}" for number in range(5)]
+    await wms.until(lambda: wms.is_done(*uuids))
+    await wms.until(lambda: len(wms.of_kind(tms.ReportCondorRmRequest)) == 5)
+    for uuid in uuids:
+        of_taskforce = [
+            report for report in wms.reports if getattr(report, "taskforce_uuid", "") == uuid
         ]
-        assert kinds.index(tms.ReportCondorSubmitRequest) < kinds.index(tms.ReportCondorRmRequest)
-        assert kinds[-1] is tms.ReportCondorCompleteRequest
+        assert isinstance(of_taskforce[0], tms.ReportCondorSubmitRequest)
+        (removed,) = [r for r in of_taskforce if isinstance(r, tms.ReportCondorRmRequest)]
+        assert removed.cluster_id == wms.clusters[uuid]
     assert len(wms.clusters) == 5
 
 

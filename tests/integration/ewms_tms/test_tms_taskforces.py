@@ -9,20 +9,13 @@ from pathlib import Path
 
 import pytest
 from tms_fake_wms import FakeWms, Response
-from tms_process import TmsProcess, commands_below
+from tms_process import CHIRP, TmsProcess, commands_below
 
 from ewms.wms.v1 import tms_service_pb2 as tms
 from ewms_tms.process_tree import list_folder
 
 TmsMaker = Callable[..., TmsProcess]
 StartMaker = Callable[..., tms.StartAssignment]
-
-CHIRP = (
-    "import os, socket, sys\n"
-    "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
-    "for text in sys.argv[1:]: s.sendto(b'ulog ' + text.encode(),"
-    " os.environ['EWMS_PILOT_CHIRP_SOCKET'])\n"
-)
 
 
 def counts(wms: FakeWms, uuid: str) -> dict[str, dict[str, int]]:
@@ -76,15 +69,16 @@ async def test_the_pilot_gets_its_secrets_in_a_file_of_its_own_and_is_heard(
 async def test_a_stop_ends_the_workers_and_leaves_nothing_of_them(
     wms: FakeWms, new_tms: TmsMaker, new_start: StartMaker, tmp_path: Path
 ) -> None:
-    process = new_tms(f"echo $$ >> {tmp_path}/pids; setsid sleep 600 & sleep 600")
+    chirp = f"python3 -c \"{CHIRP}\" 'HTChirpEWMSPilotStatus: Tasking'"
+    process = new_tms(f"echo $$ >> {tmp_path}/pids; setsid sleep 600 & {chirp}; sleep 600")
     await process.begin()
     await wms.start(new_start("TF-1", n_workers=3))
-    await wms.until(lambda: counts(wms, "TF-1") == {"RUNNING": {"": 3}})
+    await wms.until(lambda: counts(wms, "TF-1") == {"RUNNING": {"Tasking": 3}})
     await wms.stop("TF-1")
-    await wms.until(lambda: wms.is_done("TF-1"))
+    await wms.until(lambda: wms.is_done("TF-1") and wms.of_kind(tms.ReportCondorRmRequest))
     (removed,) = wms.of_kind(tms.ReportCondorRmRequest)
     assert (removed.cluster_id, removed.attempt) == (1, 1)
-    assert wms.statuses["TF-1"] == {"REMOVED": {"": 3}}
+    assert wms.statuses["TF-1"] == {"REMOVED": {"Tasking": 3}}
     (outcome,) = wms.completed["TF-1"].outcomes
     assert (outcome.removed, outcome.count) == (True, 3)
     pids = (tmp_path / "pids").read_text().split()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tms_fake_wms import FakeWms, Response
-from tms_process import TmsProcess, commands_below, kill, starters
+from tms_process import CHIRP, TmsProcess, commands_below, kill, starters
 
 from ewms.wms.v1 import tms_service_pb2 as tms
 
@@ -68,17 +68,17 @@ async def test_a_worker_whose_starter_is_killed_dies_with_it_and_runs_again(
     wms: FakeWms, new_tms: TmsMaker, new_start: StartMaker, tmp_path: Path
 ) -> None:
     lock = tmp_path / "exclusive"
+    chirp = f"python3 -c \"{CHIRP}\" 'HTChirpEWMSPilotStatus: Tasking'"
     script = (
         f"exec 9>{lock}; flock -n 9 || echo overlap >> {tmp_path}/overlaps;"
-        f" echo x >> {tmp_path}/starts; test $(wc -l < {tmp_path}/starts) = 2 || sleep 600"
+        f" echo x >> {tmp_path}/starts;"
+        f" test $(wc -l < {tmp_path}/starts) = 2 || {{ {chirp}; sleep 600; }}"
     )
     process = new_tms(script)
     await process.begin()
     await wms.start(new_start("TF-1"))
-    await wms.until(lambda: statuses(wms) == {"RUNNING": {"": 1}})
+    await wms.until(lambda: statuses(wms) == {"RUNNING": {"Tasking": 1}})
     (starter,) = starters(process.data)
-    while not (tmp_path / "starts").exists():
-        await wms.until(lambda: True)
     kill(starter)
     await wms.until(lambda: wms.is_done("TF-1"))
     assert (tmp_path / "starts").read_text().split() == ["x"] * 2

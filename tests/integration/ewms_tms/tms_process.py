@@ -49,6 +49,14 @@ if "TEST_DIE_AT" in os.environ:
 app(["tms", *sys.argv[1:]])
 """
 
+# A script that sends its arguments as a pilot sends chirps.
+CHIRP = (
+    "import os, socket, sys\n"
+    "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+    "for text in sys.argv[1:]: s.sendto(b'ulog ' + text.encode(),"
+    " os.environ['EWMS_PILOT_CHIRP_SOCKET'])\n"
+)
+
 
 class TmsProcess:
     """`ewms tms` on a data folder."""
@@ -94,7 +102,16 @@ def starters(data: Path) -> list[int]:
         if name.isdigit()
         and str(data) in (command := read_text(f"/proc/{name}/cmdline") or "")
         and "local_starter.py" in command
+        and _leads_a_session(int(name))
     ]
+
+
+def _leads_a_session(pid: int) -> bool:
+    """Not so a child that is about to become the pilot."""
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
+        return False
 
 
 def kill(pid: int) -> None:

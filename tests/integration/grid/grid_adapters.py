@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
-from ewms_tms.grid import Grid, Submission, TaskforceUuid, WorkerLimits
+from ewms_tms.grid import Grid, Submission, TaskforceUuid, UnknownCluster, WorkerLimits
 from ewms_tms.grid.local import LocalMachine, open_local_grids
 from ewms_tms.job_events import ClusterId, EventKind, JobEvent
 
@@ -31,7 +31,8 @@ async def local_grid(folder: Path) -> AsyncIterator[Grid]:
         yield grid
     finally:
         for cluster_id in list(machine.schedds["here"].queue.clusters):
-            await grid.dispatcher.remove(cluster_id, "the test is over")
+            with suppress(UnknownCluster):
+                await grid.dispatcher.remove(cluster_id, "the test is over")
         running.cancel()
 
 
