@@ -76,13 +76,14 @@ async def report_statuses(store: Store, reports: Sequence[StatusReport]) -> list
     """Store statuses and return what became of each, in their order.
 
     A report with a lower sequence than the last, or of another cluster, is STALE. Of several of
-    one taskforce the highest sequence counts, and the others are STALE.
+    one cluster the highest sequence counts, and the others are STALE.
     """
-    newest: dict[str, StatusReport] = {}
+    newest: dict[tuple[str, int], StatusReport] = {}
     for report in reports:
-        known = newest.get(report.taskforce_uuid)
+        cluster = report.taskforce_uuid, report.cluster_id
+        known = newest.get(cluster)
         if known is None or known.sequence < report.sequence:
-            newest[report.taskforce_uuid] = report
+            newest[cluster] = report
     batch = [r for r in newest.values() if workflow_of_taskforce(r.taskforce_uuid)]
     workflow_ids = {w for r in batch if (w := workflow_of_taskforce(r.taskforce_uuid))}
     results: dict[int, StatusResult] = {}
@@ -99,7 +100,7 @@ async def report_statuses(store: Store, reports: Sequence[StatusReport]) -> list
                     revision.wakes.add(launch_topic(row["cluster_location"]))
             _record(revisions)
     return [
-        results.get(id(report), "STALE" if report.taskforce_uuid in newest else "NOT_FOUND")
+        results.get(id(report), "STALE")
         if workflow_of_taskforce(report.taskforce_uuid)
         else "NOT_FOUND"
         for report in reports
