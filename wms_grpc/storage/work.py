@@ -6,6 +6,7 @@ ended. Work that calls a peer is claimed by a lease on its row, never by an open
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ import asyncpg
 from ewms_postgres.database import Executor
 from ewms_postgres.statements import statement
 from wms_grpc.domain.ids import Mqid, TaskId, WorkflowId
+from wms_grpc.domain.model import Cause
 from wms_grpc.domain.translation import Plan
 from wms_grpc.storage.store import Store
 from wms_grpc.storage.submissions import CLAIM
@@ -28,6 +30,7 @@ __all__ = [
     "postpone_activation",
     "released",
     "tasks_to_stop",
+    "unclaim_releases",
 ]
 
 _ACTIVATION_COLUMNS = """
@@ -66,8 +69,15 @@ _CLAIM_RELEASES = statement("""
     RETURNING w.workflow_id
 """)
 
-_RELEASED = statement("""
-    UPDATE wms.workflow SET release_due = NULL WHERE workflow_id = :workflow_id
+_UNCLAIM_RELEASES = statement("""
+    WITH claimed AS (
+      SELECT workflow_id FROM wms.workflow
+      WHERE workflow_id = ANY(:workflow_ids::text[]) AND release_due IS NOT NULL
+      ORDER BY workflow_id
+      FOR UPDATE
+    )
+    UPDATE wms.workflow w SET release_due = now()
+    FROM claimed c WHERE w.workflow_id = c.workflow_id
 """)
 
 _CLOSINGS = statement("""
@@ -143,9 +153,18 @@ async def claim_releases(executor: Executor, most: int) -> list[WorkflowId]:
     ]
 
 
-async def released(executor: Executor, workflow_id: WorkflowId) -> None:
-    """Note that a workflow's queues are released."""
-    await executor.execute(_RELEASED, workflow_id=workflow_id)
+async def unclaim_releases(executor: Executor, workflow_ids: Sequence[WorkflowId]) -> None:
+    """Have those of these workflows whose queues are not released yet due again at once."""
+    await executor.execute(_UNCLAIM_RELEASES, workflow_ids=list(workflow_ids))
+
+
+async def released(store: Store, workflow_id: WorkflowId) -> None:
+    """Note that a workflow's queues are released. Idempotent."""
+    async with store.revising([workflow_id]) as revisions:
+        revision = revisions.get(workflow_id)
+        if revision and revision.workflow.release_due:
+            revision.workflow = replace(revision.workflow, release_due=None)
+            revision.record("QUEUE", workflow_id, "released", Cause("retirement"))
 
 
 async def find_closings(executor: Executor, most: int) -> dict[WorkflowId, list[Mqid]]:
