@@ -23,12 +23,11 @@ class Agent:
         self._reading = asyncio.create_task(self._read())
         self._last_cluster = 0
         self.session = 0
+        self.last_answer = pb.ReportCondorSubmitResponse()
 
     async def opened(self) -> None:
         """Wait for the lease. Raises what the stream ended with instead."""
-        lease = (await self._take()).lease
-        assert lease.session > 0
-        self.session = lease.session
+        self.session = (await self.lease()).session
 
     async def next(self, kind: str) -> Any:
         """Return the next assignment, which must be of this kind: start, stop, hold, release."""
@@ -37,6 +36,12 @@ class Agent:
             message = await self._take()
         assert message.WhichOneof("assignment") == kind, message
         return getattr(message, kind)
+
+    async def lease(self) -> pb.Lease:
+        """Return the next lease, which must come before any assignment."""
+        message = await self._take()
+        assert message.WhichOneof("assignment") == "lease", message
+        return message.lease
 
     async def start(self) -> pb.StartAssignment:
         """Return the next assignment, a start."""

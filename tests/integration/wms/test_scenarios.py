@@ -625,7 +625,7 @@ async def test_the_history_tells_the_whole_story(wms: Wms) -> None:
         await agent.statuses(a_status(start.taskforce.taskforce_uuid, cluster_id, 1, RUNNING=1))
         await wms.end("Finish", workflow_id, reason="enough")
         await agent.stops()
-    await wms.until_settled(workflow_id)
+    await wms.until_told(workflow_id, "released")
 
     entries = await wms.history(workflow_id)
 
@@ -642,5 +642,6 @@ async def test_the_history_tells_the_whole_story(wms: Wms) -> None:
         ("PENDING_STOPPER", "user local"),
         ("CONDOR_RM", "tms osg"),
         ("CONDOR_COMPLETE", "tms osg"),
+        ("released", "retirement"),
     ]
     assert [entry.revision for entry in entries] == sorted(entry.revision for entry in entries)

@@ -245,6 +245,16 @@ class Wms:
         """Watch a workflow until it has settled."""
         return await self.until(workflow_id, lambda view: view.has_settled)
 
+    async def until_told(self, workflow_id: str, what: str) -> None:
+        """Watch a workflow until its history has a line that says so."""
+        request = workflow_service_pb2.WatchWorkflowRequest(workflow_id=workflow_id, keep_open=True)
+        watch = self.workflows.WatchWorkflow(request)
+        async with asyncio.timeout(PATIENCE):
+            async for _ in watch:
+                if any(entry.what == what for entry in await self.history(workflow_id)):
+                    break
+        watch.cancel()
+
     async def rows(self) -> dict[str, int]:
         """Count the rows of every table that a call could write to."""
         row = await self.server.store.db.fetchrow(_COUNT_ROWS)
