@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -262,27 +262,14 @@ class Wms:
         return dict(row)
 
 
-@asynccontextmanager
-async def a_wms(url: str, mqs: str, **settings: Any) -> AsyncIterator[Wms]:
-    """Run a WMS process on a migrated database, and a client of it."""
+def _settings(mqs: str, **settings: Any) -> WmsSettings:
     given: dict[str, Any] = {
         "listen": "127.0.0.1:0",
         "mqs": mqs,
         "stop_grace": timedelta(milliseconds=50),
         "max_connections": 8,
     }
-    async with (
-        wms_server(WmsSettings(**given | settings), url) as server,
-        open_channel(server.address) as channel,
-    ):
-        yield Wms(
-            server,
-            WorkflowServiceStub(channel),
-            TaskDirectiveServiceStub(channel),
-            TaskforceServiceStub(channel),
-            TmsServiceStub(channel),
-            channel,
-        )
+    return WmsSettings(**given | settings)
 
 
 @asynccontextmanager
@@ -328,7 +315,7 @@ class Stack:
         self.mqs_address = NOBODY
         self._kept: list[Kept[Any]] = []
         self._mqs: Kept[str] | None = None
-        self._processes: dict[str, Kept[Wms]] = {}
+        self._servers: dict[str, Kept[WmsServer]] = {}
 
     async def mqs(self, **settings: Any) -> None:
         """Start the MQS; where it was before, if it was stopped."""
@@ -344,14 +331,22 @@ class Stack:
 
     async def wms(self, **settings: Any) -> Wms:
         """Start a WMS process beside the MQS that was started before."""
-        kept = self._keep(a_wms(self.url, self.mqs_address, **settings))
-        wms = await kept.opened()
-        self._processes[wms.server.address] = kept
-        return wms
+        kept = self._keep(wms_server(_settings(self.mqs_address, **settings), self.url))
+        server = await kept.opened()
+        channel = await self._keep(open_channel(server.address)).opened()
+        self._servers[server.address] = kept
+        return Wms(
+            server,
+            WorkflowServiceStub(channel),
+            TaskDirectiveServiceStub(channel),
+            TaskforceServiceStub(channel),
+            TmsServiceStub(channel),
+            channel,
+        )
 
     async def stop(self, wms: Wms) -> None:
-        """Stop a WMS process as SIGTERM does."""
-        await self._processes[wms.server.address].close()
+        """Stop a WMS process as SIGTERM does; its client stays."""
+        await self._servers[wms.server.address].close()
 
     async def close(self) -> None:
         """Stop everything."""
