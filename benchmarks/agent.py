@@ -59,20 +59,29 @@ class Agent:
     async def complete(self, start: pb.StartAssignment) -> None:
         """Report a cluster, and that all its workers have ended."""
         cluster_id = await self.submit(start)
-        await self.report(
-            "ReportCondorComplete",
-            pb.ReportCondorCompleteRequest(
-                taskforce_uuid=start.taskforce.taskforce_uuid,
-                attempt=start.attempt,
-                cluster_id=cluster_id,
-            ),
+        await self._completed(start.taskforce.taskforce_uuid, start.attempt, cluster_id)
+
+    async def remove(self, start: pb.StartAssignment, cluster_id: int) -> None:
+        """Take the order to stop, and report that the cluster is removed and gone."""
+        response, _ = await self.assigned()
+        uuid, attempt = start.taskforce.taskforce_uuid, response.stop.attempt
+        removal = pb.ReportCondorRmRequest(
+            taskforce_uuid=uuid, attempt=attempt, cluster_id=cluster_id
         )
+        await self.report("ReportCondorRm", removal)
+        await self._completed(uuid, attempt, cluster_id)
 
     async def report(self, method: str, request: Any) -> None:
         """Send a report."""
         await call_of(self._channel, f"{_TMS}/{method}")(
             request.SerializeToString(), timeout=DEADLINE
         )
+
+    async def _completed(self, uuid: str, attempt: int, cluster_id: int) -> None:
+        report = pb.ReportCondorCompleteRequest(
+            taskforce_uuid=uuid, attempt=attempt, cluster_id=cluster_id
+        )
+        await self.report("ReportCondorComplete", report)
 
 
 @asynccontextmanager

@@ -3,9 +3,9 @@
 One workflow at a time, with the real MQS beside, from the moment at which the WMS takes the
 submission up (`create_time`) until a scripted agent has read the assignment from its stream. That
 is earlier than the commit, so the figure holds the submission's own statement as well, and so
-does the limit: every statement of the way (submission, grant of the queues, activation, launch,
-claim, what the assignment says, its queues' tokens) one after the other on one bare connection,
-then one message on a bare stream.
+does the limit: every statement of the way (submission, grant of the queues, activation with the
+launch, claim, what the assignment says, its queues' tokens) one after the other on one bare
+connection, then one message on a bare stream.
 """
 
 from __future__ import annotations
@@ -40,13 +40,12 @@ from wms_grpc.config import WmsSettings
 from wms_grpc.domain.translation import Plan
 from wms_grpc.storage import agents, lifecycle
 from wms_grpc.storage.assigned import load_assigned
-from wms_grpc.storage.launching import launch
 from wms_grpc.storage.store import Store
 
 __all__ = ["ROW", "bare_handlers"]
 
 _SUBMISSIONS = 40
-_LOCATION = _SCHEDD = "osg"
+_SCHEDD = "osg"
 _PAUSE_SECONDS = 0.03
 """What is still to be done for one workflow must not be in the way of the next."""
 _LEASE = timedelta(hours=1)
@@ -89,7 +88,8 @@ async def _limit(site: Site, kind: Kind) -> AsyncIterator[Round]:
         clients(server.address, 1) as [channel],
     ):
         prepare, submit = call_of(channel, "/bare/Prepare"), call_of(channel, "/bare/Submit")
-        stream: Any = channel.unary_stream("/bare/Watch")(b"")
+        watch: Any = channel.unary_stream("/bare/Watch")
+        stream = watch(b"")
         await stream.read()
 
         async def once() -> float:
@@ -165,7 +165,7 @@ class _Path:
         self._recorded = recorded
         self._db = recorded.db
         self._store = Store(self._db, lambda _parts, _topics: None)
-        self._location = WmsSettings.model_validate({}).locations.find(_LOCATION)
+        self._locations = WmsSettings.model_validate({}).locations
         self._session = 0
         settings = MqsSettings.model_validate({})
         self._register = Register(self._db)
@@ -185,8 +185,6 @@ class _Path:
         plan = plan_of(example_request(n_workers=1))
         await insert_in_process(self._store, plan, is_claimed=True)
         await self._grant(plan)
-        assert self._location is not None
-        await launch(self._store, self._location)
         await self._assign(plan)
         return self._recorded.take()
 
@@ -198,11 +196,10 @@ class _Path:
             lifecycle.QueueState(q.mqid, False, False, "postgres", "127.0.0.1:50052")
             for q in plan.queues
         ]
-        await lifecycle.grant_queues(self._store, workflow_id, states)
+        await lifecycle.grant_queues(self._store, workflow_id, states, self._locations)
 
     async def _assign(self, plan: Plan) -> None:
-        await agents.n_unanswered(self._db, _SCHEDD, self._session)
-        pushes = await agents.claim_pushes(self._db, _SCHEDD, self._session, 64)
+        pushes = await agents.claim_pushes(self._db, _SCHEDD, self._session)
         if len(pushes) != 1:
             raise AssertionError(f"the way of a submission ends in {len(pushes)} assignments")
         await load_assigned(self._db, [push.taskforce_uuid for push in pushes])

@@ -7,6 +7,7 @@ the bare driver takes it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -103,6 +104,8 @@ class _Connection:
     def __init__(self, connection: asyncpg.Connection[Any], steps: list[Step]) -> None:
         self._connection = connection
         self._steps = steps
+        # What our code asks at the same time takes turns here.
+        self._turn = asyncio.Lock()
 
     def is_closed(self) -> bool:
         return bool(self._connection.is_closed())
@@ -123,8 +126,9 @@ class _Connection:
         return await self._noted("execute", sql, arguments)
 
     async def _noted(self, method: str, sql: str, arguments: tuple[Any, ...]) -> Any:
-        self._steps.append(Step(sql, tuple(_bare(argument) for argument in arguments)))
-        return await getattr(self._connection, method)(sql, *arguments)
+        async with self._turn:
+            self._steps.append(Step(sql, tuple(_bare(argument) for argument in arguments)))
+            return await getattr(self._connection, method)(sql, *arguments)
 
 
 class _Transaction:
