@@ -32,7 +32,7 @@ from ewms.wms.v1 import watch_pb2
 from ewms_postgres.statements import statement
 from wms_grpc.domain.ids import WorkflowId
 from wms_grpc.engine.feed import FeedSettings
-from wms_grpc.storage import revisions as writing
+from wms_grpc.storage import encoded_revisions
 
 N_WORKFLOWS = 3
 FEED = statement("""
@@ -77,7 +77,7 @@ clients = st.builds(
 @pytest.fixture
 async def processes(database_url, monkeypatch):
     # Revisions come in several parts, and the trails hold but a few of them.
-    monkeypatch.setattr(writing, "PART_BYTES", 1500)
+    monkeypatch.setattr(encoded_revisions, "PART_BYTES", 1500)
     short = FeedSettings(ring_bytes=12_000)
     url = await prepare(database_url)
     async with asyncio.timeout(110), wms_process(url, short) as one, wms_process(url, short) as two:
