@@ -18,9 +18,10 @@ from benchmarks.table import as_json, as_table
 from ewms_rpc import logs
 from ewms_rpc.running import run
 
-_progress = Console(stderr=True)
-# The table is meant to be kept: in a file it has its full width.
-_output = Console(width=None if Console().is_terminal else 180)
+# What goes into a file has its full width.
+_WIDTH = None if Console().is_terminal else 180
+_progress = Console(stderr=True, width=_WIDTH)
+_output = Console(width=_WIDTH)
 
 
 def main(
