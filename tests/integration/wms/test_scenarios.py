@@ -629,7 +629,8 @@ async def test_the_history_tells_the_whole_story(wms: Wms) -> None:
 
     entries = await wms.history(workflow_id)
 
-    told = [(entry.what, entry.source) for entry in entries]
+    # The MQS tells of the queues that it closes for the release, before or after we note that.
+    told = [(entry.what, entry.source) for entry in entries if entry.source != "mqs"]
     assert told == [
         ("SubmitWorkflow", "user local"),
         ("ACTIVE", "activation"),
