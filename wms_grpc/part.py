@@ -15,8 +15,6 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-import structlog
-
 from ewms_rpc.backoff import Backoff
 from wms_grpc.part_logs import PartLogs
 
@@ -27,8 +25,6 @@ _STEADY_SECONDS = 10.0
 _LAST_LINES_SECONDS = 1.0
 _CHUNK = 64 * 1024
 _LONGEST_LINE = 1024 * 1024
-
-_log = structlog.get_logger(__name__)
 
 
 class PartFailed(Exception):
@@ -50,10 +46,9 @@ class Program:
 
 
 class Part:
-    """A running program. `started` is set with its first process, `ready` once it has served."""
+    """A program that runs. `ready` is set once it has said that it serves."""
 
     def __init__(self, program: Program, logs: PartLogs) -> None:
-        self.started = asyncio.Event()
         self.ready = asyncio.Event()
         self._program = program
         self._logs = logs
@@ -74,7 +69,7 @@ class Part:
                 n_failed_starts += 1
                 if n_failed_starts == _MOST_FAILED_STARTS:
                     raise PartFailed(self._program.name, exit_code)
-            _log.warning("a part ended", part=self._program.name, exit_code=exit_code)
+            self._logs.warn("a part ended", part=self._program.name, exit_code=exit_code)
             if clock() - begin > _STEADY_SECONDS:
                 backoff.reset()
             with suppress(TimeoutError):
@@ -92,7 +87,7 @@ class Part:
             async with asyncio.timeout(patience):
                 await process.wait()
         except TimeoutError:
-            _log.warning("a part did not stop in time", part=self._program.name)
+            self._logs.warn("a part did not stop in time", part=self._program.name)
             process.kill()
             await process.wait()
 
@@ -106,7 +101,6 @@ class Part:
             # A Ctrl-C is for the head of the stack alone, which stops the parts in order.
             start_new_session=True,
         )
-        self.started.set()
         assert process.stdout is not None
         assert process.stderr is not None
         pipes = [

@@ -1,19 +1,23 @@
-"""Passes the parts' lines on to stderr, each with its part in front.
+"""Passes the parts' lines on to stderr, each with its part in front, and the stack's own with them.
 
 Guarantees that nobody waits for whoever reads stderr: a thread writes, and what it does not get
-rid of in time is dropped and counted. Must never be used for what has to arrive.
+rid of in time is dropped and counted. Must never be used for what has to arrive. Writes the stack's
+few lines itself, since the start of a stack would wait for a logging library.
 """
 
 from __future__ import annotations
 
-import sys
+import json
 import threading
 from collections import deque
+from datetime import UTC, datetime
+from typing import BinaryIO
 
 __all__ = ["PartLogs"]
 
 _MOST_LINES = 10_000
 _FLUSH_SECONDS = 1.0
+_OWN = "up"
 
 
 class PartLogs:
@@ -21,12 +25,15 @@ class PartLogs:
 
     Parameters
     ----------
-    prefixed
-        Whether the part's name goes before each line; JSON stays as it is.
+    output
+        Where they go.
+    as_json
+        Whether lines are JSON, and stay as they are; otherwise the part's name goes before each.
     """
 
-    def __init__(self, *, prefixed: bool) -> None:
-        self._prefixed = prefixed
+    def __init__(self, output: BinaryIO, *, as_json: bool) -> None:
+        self._output = output
+        self._as_json = as_json
         self._lines: deque[bytes] = deque()
         self._n_dropped = 0
         self._closed = False
@@ -45,7 +52,7 @@ class PartLogs:
 
     def take(self, part: str, line: bytes) -> None:
         """Pass a line on, without its line feed. Returns at once."""
-        prefix = f"{part} | ".encode() if self._prefixed else b""
+        prefix = b"" if self._as_json else f"{part} | ".encode()
         with self._changed:
             if len(self._lines) < _MOST_LINES:
                 self._lines.append(prefix + line + b"\n")
@@ -53,8 +60,17 @@ class PartLogs:
                 self._n_dropped += 1
             self._changed.notify()
 
+    def warn(self, event: str, **values: object) -> None:
+        """Write a line of the stack's own. Returns at once."""
+        time = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        if self._as_json:
+            line = {**values, "event": event, "level": "warning", "timestamp": time}
+            self.take(_OWN, json.dumps(line, default=str).encode())
+        else:
+            told = " ".join(f"{name}={value}" for name, value in values.items())
+            self.take(_OWN, f"{time} [warning  ] {event} {told}".encode())
+
     def _write(self) -> None:
-        output = sys.stderr.buffer
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._lines or self._closed)
@@ -62,11 +78,11 @@ class PartLogs:
                 n_dropped, self._n_dropped = self._n_dropped, 0
                 if not lines:
                     return
-            if n_dropped and self._prefixed:
-                lines.append(f"up | {n_dropped} lines were dropped\n".encode())
+            if n_dropped:
+                self.warn("lines were dropped", n_dropped=n_dropped)
             try:
-                output.writelines(lines)
-                output.flush()
+                self._output.writelines(lines)
+                self._output.flush()
             except OSError:
                 # Nobody reads any more; the parts go on.
                 continue

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-
-import structlog
 
 from ewms_rpc.backoff import Backoff
 from wms_grpc.part import Part, PartFailed, Program
@@ -28,8 +27,6 @@ _STOP_SECONDS = 9.0
 _LEAST_STOP_SECONDS = 1.0
 _PROBE_EVERY = timedelta(seconds=10)
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +50,18 @@ async def run_stack(
     address that is none.
     """
     wms, mqs = _with_port(settings.wms), _with_port(settings.mqs)
-    with PartLogs(prefixed=not settings.log_json) as logs:
+    with PartLogs(sys.stderr.buffer, as_json=settings.log_json) as logs:
         parts = [Part(program, logs) for program in _programs(settings, wms, mqs)]
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(part.run()) for part in parts]
-            # Imported only now: the parts are importing, too, and this waits for them anyway.
-            await _until_started(parts)
-            _configure_logs(settings.log_json)
-            holding = group.create_task(
-                _announce_and_hold(parts, settings.data, lambda: say(_ready_line(wms, mqs)))
+            running.append(
+                group.create_task(
+                    _announce_and_hold(settings, parts, logs, lambda: say(_ready_line(wms, mqs)))
+                )
             )
             await stop.wait()
             await _stop_in_turn(parts)
-            for task in (*running, holding):
+            for task in running:
                 task.cancel()
 
 
@@ -107,43 +103,35 @@ def _reachable(address: str) -> str:
     return f"{_WILDCARDS.get(host, host)}:{port}"
 
 
-async def _until_started(parts: Sequence[Part]) -> None:
-    for part in parts:
-        await part.started.wait()
-
-
-def _configure_logs(as_json: bool) -> None:
-    from ewms_rpc import logs
-
-    logs.configure(as_json)
-
-
 async def _announce_and_hold(
-    parts: Sequence[Part], data: Path, announce: Callable[[], None]
+    settings: StackSettings, parts: Sequence[Part], logs: PartLogs, announce: Callable[[], None]
 ) -> None:
     for part in parts:
         await part.ready.wait()
     announce()
-    await _hold_postgres(data)
+    await _hold_postgres(settings, logs)
 
 
-async def _hold_postgres(data: Path) -> None:
+async def _hold_postgres(settings: StackSettings, logs: PartLogs) -> None:
     """Use the server until cancelled, and start it again whenever it has ended."""
+    # Imported only now, since nobody waits for this any more.
     from ewms_postgres.connection import held_connection, watch_connection
     from ewms_postgres.embedded import EmbeddedPostgresError, embedded_postgres
     from ewms_postgres.errors import DatabaseError
+    from ewms_rpc.logs import configure
 
+    configure(settings.log_json)
     backoff = Backoff()
     while True:
         try:
             async with (
-                embedded_postgres(data) as server,
+                embedded_postgres(settings.data) as server,
                 held_connection(server.url("postgres"), application_name="ewms-up") as connection,
             ):
                 backoff.reset()
                 await watch_connection(connection, every=_PROBE_EVERY)
         except (DatabaseError, EmbeddedPostgresError) as error:
-            _log.warning("embedded PostgreSQL is lost, starting it again", reason=str(error))
+            logs.warn("embedded PostgreSQL is lost, starting it again", reason=error)
         await backoff.wait()
 
 

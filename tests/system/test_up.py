@@ -85,9 +85,8 @@ def test_a_signal_ends_it_with_everything_that_it_started(
     with RunningStack(tmp_path) as stack:
         parts = stack.await_ready().parts()
         assert set(parts) == {"wms", "mqs", "tms"}
-        began = time.monotonic()
         assert stack.stop(number) == 0
-        assert time.monotonic() - began < 10
+        assert "did not stop in time" not in stack.output
         assert not any(part.is_running() for part in parts.values())
         assert stack.postmaster() is None, stack.output
         assert stack.others() == []
