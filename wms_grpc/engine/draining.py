@@ -17,7 +17,7 @@ import structlog
 
 from ewms.mqs.v1 import mqs_service_pb2 as mqs_pb2
 from ewms_rpc.backoff import Backoff
-from wms_grpc.domain.errors import NotFound
+from wms_grpc.domain.errors import NotAllowedNow, NotFound
 from wms_grpc.domain.ids import Mqid, WorkflowId
 from wms_grpc.domain.topics import CLOSING
 from wms_grpc.engine.loops import reconcile
@@ -42,7 +42,7 @@ async def run_closing(store: Store, mqs: Mqs, wakeups: Wakeups, grace: timedelta
         for workflow_id, mqids in closings.items():
             try:
                 states = await mqs.close_queues(workflow_id, mqids)
-            except NotFound as error:
+            except (NotFound, NotAllowedNow) as error:
                 # One workflow's trouble must not keep the others' queues open.
                 _log.error("cannot close", workflow_id=workflow_id, why=str(error))
                 continue

@@ -38,12 +38,18 @@ async def reconcile(
         seen = wakeups.seen(topic)
         try:
             due = await step()
-        except (DatabaseUnavailable, PeerUnavailable) as error:
-            _log.warning("put off", loop=name, why=str(error))
-            await backoff.wait()
-        except Exception:
-            _log.exception("failed", loop=name)
+        except Exception as error:
+            if _is_outage(error):
+                _log.warning("put off", loop=name, why=str(error))
+            else:
+                _log.exception("failed", loop=name)
             await backoff.wait()
         else:
             backoff.reset()
             await wakeups.wait(topic, seen, POLL if due is None else max(0.0, min(due, POLL)))
+
+
+def _is_outage(error: Exception) -> bool:
+    if isinstance(error, ExceptionGroup):
+        return all(_is_outage(part) for part in error.exceptions)
+    return isinstance(error, (DatabaseUnavailable, PeerUnavailable))
