@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -44,17 +45,30 @@ def stack_template(postgres_server: str, session_loop: asyncio.Runner) -> Iterat
     session_loop.run(_administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
+@contextmanager
+def _fresh(server: str, template: str, loop: asyncio.Runner) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    loop.run(_administer(server, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield _at(server, name)
+    loop.run(_administer(server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
 @pytest.fixture
 def stack_database(
     postgres_server: str, session_loop: asyncio.Runner, stack_template: str
 ) -> Iterator[str]:
     """URL of a fresh database for a stack; dropped at the test's end."""
-    name = f"test_{uuid.uuid4().hex[:16]}"
-    session_loop.run(
-        _administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {stack_template}")
-    )
-    yield _at(postgres_server, name)
-    session_loop.run(_administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)"))
+    with _fresh(postgres_server, stack_template, session_loop) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_database(
+    postgres_server: str, session_loop: asyncio.Runner, stack_template: str
+) -> Iterator[str]:
+    """URL of a fresh database for all tests of a module that write nothing."""
+    with _fresh(postgres_server, stack_template, session_loop) as url:
+        yield url
 
 
 @pytest.fixture

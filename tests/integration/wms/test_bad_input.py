@@ -7,8 +7,9 @@ from typing import Any
 
 import grpc
 import pytest
+import pytest_asyncio
 from scripted_agent import an_agent
-from wms_stack import Wms, a_request, a_task, refused
+from wms_stack import Stack, Wms, a_request, a_task, refused
 
 from ewms.wms.v1 import (
     task_directive_service_pb2,
@@ -22,12 +23,24 @@ from ewms_rpc.errors import InvalidArgument, from_rpc_error
 _SUBMIT = "/ewms.wms.v1.WorkflowService/SubmitWorkflow"
 
 
-@pytest.fixture
-async def wms(lone_wms: Wms) -> AsyncIterator[Wms]:
-    """A WMS whose tables must be as they were at the end of the test."""
-    before = await lone_wms.rows()
-    yield lone_wms
-    assert await lone_wms.rows() == before
+# What writes nothing needs no server of its own; what does is marked with `_alone`.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+_alone = pytest.mark.asyncio(loop_scope="function")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def unwritten(module_database: str) -> AsyncIterator[Wms]:
+    """A WMS that no workflow was ever submitted to."""
+    stack = Stack(module_database)
+    yield await stack.wms()
+    await stack.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def wms(unwritten: Wms) -> AsyncIterator[Wms]:
+    """A WMS whose tables must be empty at the end of the test, too."""
+    yield unwritten
+    assert not any((await unwritten.rows()).values())
 
 
 async def _violations(
@@ -184,6 +197,7 @@ async def test_a_message_over_the_size_limit_is_refused_and_the_connection_lives
         assert isinstance(from_rpc_error(error.value), InvalidArgument)
 
 
+@_alone
 async def test_a_large_message_within_the_limit_is_taken(lone_wms: Wms) -> None:
     await lone_wms.submit(*(a_task(task_args="x" * 100_000) for _ in range(100)))
 
@@ -227,6 +241,7 @@ async def test_a_filters_syntax_error_is_told_with_its_position(wms: Wms) -> Non
     assert "position 19" in refusal.error.message
 
 
+@_alone
 async def test_a_page_token_of_another_query_is_refused(lone_wms: Wms) -> None:
     for _ in range(2):
         await lone_wms.submit()
@@ -263,6 +278,7 @@ async def test_what_does_not_exist_is_not_found(wms: Wms) -> None:
             await call
 
 
+@_alone
 async def test_an_update_is_held_to_the_rules_of_a_submission(lone_wms: Wms) -> None:
     workflow_id = await lone_wms.submit(name="as it was", labels={"team": "ice"})
 
@@ -283,6 +299,7 @@ async def test_an_update_is_held_to_the_rules_of_a_submission(lone_wms: Wms) -> 
     assert (after.name, after.priority, dict(after.labels)) == ("as it was", 50, {"team": "ice"})
 
 
+@_alone
 async def test_workers_at_an_unknown_location_or_none_at_all_are_refused(lone_wms: Wms) -> None:
     workflow_id = await lone_wms.submit()
     (task_id,) = (await lone_wms.until(workflow_id, lambda view: view.tasks)).tasks
