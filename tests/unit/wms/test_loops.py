@@ -1,4 +1,4 @@
-"""Reconcilers: they survive whatever their step raises, and come back when they are due or woken."""
+"""Reconcilers survive whatever their step raises, and come back when due or woken."""
 
 from __future__ import annotations
 
