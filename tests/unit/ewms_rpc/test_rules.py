@@ -156,7 +156,8 @@ def test_the_search_ends_when_nobody_reads_on():
     assert len(violations_of(message)) == MAX_VIOLATIONS
 
 
-names = st.text(max_size=7)
+# A NUL, which PostgreSQL cannot keep, more often than chance has it.
+names = st.text(max_size=7) | st.text(alphabet="a\0", max_size=7)
 
 
 @given(
@@ -178,7 +179,7 @@ def test_the_compiled_rules_agree_with_the_rules_as_they_read(
     )
 
     expected = set()
-    if not 2 <= len(name) <= 5:
+    if not 2 <= len(name) <= 5 or "\0" in name:
         expected.add("name")
     if not 1 <= len(aliases) <= 3:
         expected.add("aliases")
@@ -191,7 +192,9 @@ def test_the_compiled_rules_agree_with_the_rules_as_they_read(
     if priority is not None and not 0 <= priority <= 100:
         expected.add("priority")
     actual = {path for path in found(message) if not path.startswith("labels[")}
-    bad_entries = sum(not key or len(value) > 3 for key, value in labels.items())
+    bad_entries = sum(
+        not key or len(value) > 3 or "\0" in key + value for key, value in labels.items()
+    )
 
     assert actual == expected
     assert len(set(found(message)) - actual) == bad_entries
