@@ -31,9 +31,13 @@ if ! { [ -x "$venv/bin/python" ] && fits "$venv/bin/python" && "$venv/bin/python
 fi
 
 python=$venv/bin/python
-if "$python" -m pip install --quiet --disable-pip-version-check uv; then
-    "$python" -m uv pip install --quiet --python "$python" --editable '.[dev]'
-else
-    echo "install: without uv, with pip alone; this takes longer" >&2
+
+install_with_uv() {
+    "$python" -m pip install --quiet --disable-pip-version-check uv &&
+        "$python" -m uv pip install --quiet --python "$python" --editable '.[dev]'
+}
+
+if ! install_with_uv; then
+    echo "install: not with uv, so with pip alone; this takes longer" >&2
     "$python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 fi
