@@ -21,7 +21,7 @@ from ewms_postgres.statements import statement
 __all__ = ["Retention"]
 
 _AT_ONCE = 500
-# Who has just acknowledged the last event shall still be told that it was the last.
+# Who consumes a queue, and may just be connecting anew, shall still be told that there is no more.
 _LAST_WORDS = timedelta(seconds=10)
 
 _BURY = statement(
@@ -39,12 +39,12 @@ _KEEP = statement(
     WHERE workflow_id = :workflow AND is_public AND keep_until IS NULL
     """
 )
-# Private queues of released workflows, and public ones that hold nothing any more.
+# Private queues of released workflows, and public ones that have held nothing for a while.
 _SPENT_OF_WORKFLOW = statement(
     """
     SELECT queue_no FROM mqs.queues q
     WHERE workflow_id = :workflow AND (NOT is_public OR keep_until <= now() OR (
-      drain_time IS NOT NULL
+      drain_time < now() - :last_words::interval
       AND NOT EXISTS (SELECT FROM mqs.dead_letters l WHERE l.queue_no = q.queue_no)))
     ORDER BY queue_no
     """
@@ -108,7 +108,9 @@ class Retention:
         public = [state.queue.number for state in states if state.queue.is_public]
         if public:
             await self._draining.close(self._broker, public)
-        spent = await self._database.fetch(_SPENT_OF_WORKFLOW, workflow=workflow_id)
+        spent = await self._database.fetch(
+            _SPENT_OF_WORKFLOW, workflow=workflow_id, last_words=_LAST_WORDS
+        )
         await self._delete([row["queue_no"] for row in spent])
         return await self._register.of_workflow(workflow_id)
 

@@ -121,6 +121,16 @@ async def test_private_queues_go_at_once_and_public_ones_when_they_are_read(
     assert await consumption.until_end() == []
 
 
+async def test_who_consumes_a_queue_is_told_its_end_also_after_the_release(client: Client) -> None:
+    (queue,) = await client.grant("WF-1", "output")
+    before = await client.consume(queue, credit=1)
+    (kept,) = await release(client, "WF-1")
+    assert kept.mqid == queue.mqid
+    assert await before.until_end() == []
+    after = await client.consume(queue, credit=1)
+    assert await after.until_end() == []
+
+
 async def test_a_kept_queue_goes_when_its_retention_has_passed(start: Start) -> None:
     client = await start(queue_retention=timedelta(0))
     (queue,) = await client.grant("WF-1", "output")
