@@ -165,9 +165,15 @@ class Revision:
                     was_successful=change.was_successful,
                 )
 
-    def statuses_changed(self, status: taskforce_pb2.TaskforceStatus) -> None:
-        """Say what a taskforce's statuses are now."""
-        self.changes.append(watch_pb2.Change(taskforce_status=status))
+    def statuses_changed(self) -> taskforce_pb2.TaskforceStatus:
+        """Return where a taskforce's statuses are to be written, as they are now.
+
+        Written in place, since a message that is put into another one is copied: that counts with
+        hundreds of taskforces in a report.
+        """
+        change = watch_pb2.Change()
+        self.changes.append(change)
+        return change.taskforce_status
 
     def queue_changed(self, queue: Queue) -> None:
         """Say what a queue is now."""
@@ -181,9 +187,10 @@ class Revision:
 
     def parts(self) -> list[CommittedPart]:
         """Number the revision and encode it."""
+        is_changed = self.workflow != self.before
         self.workflow = replace(self.workflow, revision=self.before.revision + 1)
         changes = self.changes
-        if replace(self.workflow, revision=self.before.revision) != self.before:
+        if is_changed:
             workflow = watch_pb2.Change(workflow=messages.workflow_message(self.workflow))
             changes = [workflow, *changes]
         return encode_revision(self.workflow, changes, self.now, before=self.before)

@@ -95,7 +95,7 @@ async def report_statuses(store: Store, reports: Sequence[StatusReport]) -> list
                 results[id(report)] = result
                 if result == "UPDATED":
                     revision = revisions[row["workflow_id"]]
-                    revision.statuses_changed(_message(report, row))
+                    _write_status(revision.statuses_changed(), report, row)
                     # A worker that runs leaves room for one that waits to be launched.
                     revision.wakes.add(launch_topic(row["cluster_location"]))
             _record(revisions)
@@ -129,17 +129,22 @@ def _result(row: asyncpg.Record) -> StatusResult:
     return "UPDATED" if row["is_news"] else "UNCHANGED"
 
 
-def _message(report: StatusReport, row: asyncpg.Record) -> taskforce_pb2.TaskforceStatus:
-    return taskforce_pb2.TaskforceStatus(
-        taskforce_uuid=report.taskforce_uuid,
-        compound_statuses=messages.pilot_status_counts(report.compound_statuses),
-        top_task_errors=report.top_task_errors,
-        phase=messages.PHASE[row["phase"]],
-        cluster_location=row["cluster_location"],
-        schedd=row["schedd"],
-        task_id=row["task_id"],
-        priority=row["priority"],
-    )
+def _write_status(
+    status: taskforce_pb2.TaskforceStatus, report: StatusReport, row: asyncpg.Record
+) -> None:
+    status.taskforce_uuid = report.taskforce_uuid
+    status.phase = messages.PHASE[row["phase"]]
+    status.cluster_location = row["cluster_location"]
+    status.schedd = row["schedd"]
+    status.task_id = row["task_id"]
+    status.priority = row["priority"]
+    # Item by item: a map that is given as a whole takes three times as long.
+    for name, pilots in report.compound_statuses.items():
+        counts = status.compound_statuses[name].counts
+        for pilot, number in pilots.items():
+            counts[pilot] = number
+    for words, number in report.top_task_errors.items():
+        status.top_task_errors[words] = number
 
 
 def _record(revisions: RevisionSet) -> None:

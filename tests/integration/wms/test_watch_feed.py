@@ -234,7 +234,7 @@ async def test_statuses_are_told_of_taskforces_that_match(wms: Process):
             top_task_errors={schedd: 1},
         )
         async with wms.store.revising([workflow_id]) as revisions:
-            revisions[workflow_id].statuses_changed(status)
+            revisions[workflow_id].statuses_changed().CopyFrom(status)
     told = (await anext(watch)).revision
     assert told.revision == 3
     assert dict(told.changes[0].taskforce_status.top_task_errors) == {"sub-2": 1}

@@ -97,7 +97,7 @@ async def perform(processes: list[Process], ids: list[WorkflowId], write: Write)
                 status = watch_pb2.Change().taskforce_status
                 status.taskforce_uuid = f"TF-{number}"
                 status.top_task_errors["x" * 1000] = number
-                revision.statuses_changed(status)
+                revision.statuses_changed().CopyFrom(status)
 
 
 async def watch(
