@@ -153,7 +153,12 @@ class Cluster:
 
     def _check_version(self) -> None:
         found = (self.pgdata / "PG_VERSION").read_text().strip()
-        ours = self._run("postgres", "--version").stdout.split()[-1].partition(".")[0]
+        said = self._run("postgres", "--version")
+        if not said.stdout.strip():
+            raise EmbeddedPostgresError(
+                f"PostgreSQL does not tell its version (exit code {said.returncode})"
+            )
+        ours = said.stdout.split()[-1].partition(".")[0]
         if found != ours:
             raise WrongMajorVersion(self.pgdata, found, ours)
 

@@ -39,15 +39,17 @@ async def run_closing(store: Store, mqs: Mqs, wakeups: Wakeups, grace: timedelta
 
     async def step() -> float | None:
         closings = await work.find_closings(store.db, _MOST)
+        n_refused = 0
         for workflow_id, mqids in closings.items():
             try:
                 states = await mqs.close_queues(workflow_id, mqids)
             except (NotFound, NotAllowedNow) as error:
                 # One workflow's trouble must not keep the others' queues open.
                 _log.error("cannot close", workflow_id=workflow_id, why=str(error))
+                n_refused += 1
                 continue
             await lifecycle.record_queue_states(store, {workflow_id: states}, grace)
-        return 0.0 if len(closings) == _MOST else None
+        return 0.0 if len(closings) == _MOST and not n_refused else None
 
     await reconcile("closing", CLOSING, wakeups, step)
 

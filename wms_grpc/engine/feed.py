@@ -170,7 +170,7 @@ class Feed:
             return
         epoch = (await feed_head(self._db)).epoch
         for trails in followed:
-            if trails.epoch != epoch:
+            if trails.epoch and trails.epoch != epoch:
                 _log.warning("watches end", reason="the feed was renewed")
                 trails.lose_all()
             trails.reach_all()
