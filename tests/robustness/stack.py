@@ -22,7 +22,6 @@ import psutil
 from link import Link
 from sweep import processes_in
 
-from ewms_postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, embedded_postgres
 from ewms_rpc.health import await_serving
 
 __all__ = ["LEASE_SECONDS", "PARTS", "Program", "Stack", "running_stack"]
@@ -32,7 +31,6 @@ PARTS = ("wms", "mqs", "tms", "worker", "postgres")
 
 _START_SECONDS = 120.0
 _DRAIN_SECONDS = 30.0
-_RETRY_SECONDS = 0.2
 _ENV = {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
 
 
@@ -95,7 +93,7 @@ class Stack:
         self.wms_links: list[Link] = []
         self.mqs_link = Link([])
         self.tms_link = Link([])
-        self.postgres: EmbeddedPostgres | None = None
+        self.database_url = ""
         self.exit_codes: Mapping[str, int] = {}
         self._exits = exits
 
@@ -114,27 +112,27 @@ class Stack:
         """The TMS's data folder."""
         return self.folder / "tms"
 
-    async def open(self, mqs_options: tuple[str, ...], wms_options: tuple[str, ...]) -> None:
+    async def open(self, tms_options: tuple[str, ...]) -> None:
         """Start all of it, in the order of need, and return once it serves."""
         self.logs.mkdir()
         await self.start_postgres()
-        assert self.postgres is not None
-        await self.postgres.ensure_database("ewms")
-        database = ("--database", self.postgres.url("ewms"))
+        database = ("--database", self.database_url)
         mqs = _free_address()
         self.mqs_link = await self._exits.enter_async_context(Link([mqs]))
         advertised = ("--advertise", self.mqs_link.address, "--lease", str(LEASE_SECONDS))
-        self._add("mqs", "mqs", "--listen", mqs, *database, *advertised, *mqs_options)
+        self._add("mqs", "mqs", "--listen", mqs, *database, *advertised)
         servers = [_free_address(), _free_address()]
         for number, address in enumerate(servers):
             self.wms_links.append(await self._exits.enter_async_context(Link([address])))
             self._add(
                 f"wms-{number}", "wms", "--listen", address, *database,
                 "--mqs", self.mqs_link.address, "--agent-lease", str(LEASE_SECONDS),
-                "--stop-grace", "0.5", *wms_options,
+                "--stop-grace", "0.5",
             )  # fmt: skip
         self.tms_link = await self._exits.enter_async_context(Link(servers))
-        self._add("tms", "tms", "--wms", self.tms_link.address, "--data", str(self.grid))
+        self._add(
+            "tms", "tms", "--wms", self.tms_link.address, "--data", str(self.grid), *tms_options
+        )
         for program in self.programs.values():
             await program.start()
         await self.until_serving()
@@ -160,15 +158,23 @@ class Stack:
 
     async def start_postgres(self) -> None:
         """Start PostgreSQL, or adopt the one that runs; it lives as long as the stack."""
-        while True:
-            try:
-                self.postgres = await self._exits.enter_async_context(
-                    embedded_postgres(self.folder)
-                )
-                return
-            except EmbeddedPostgresError:
-                # What is left of a killed one may still have its memory for a moment.
-                await asyncio.sleep(_RETRY_SECONDS)
+        with (self.logs / "postgres.log").open("ab") as log:
+            keeper = await asyncio.create_subprocess_exec(
+                *(sys.executable, str(Path(__file__).with_name("keep_postgres.py"))),
+                str(self.folder),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        assert keeper.stdin is not None
+        assert keeper.stdout is not None
+        self._exits.push_async_callback(keeper.wait)
+        self._exits.callback(keeper.stdin.close)
+        async with asyncio.timeout(_START_SECONDS):
+            self.database_url = (await keeper.stdout.readline()).decode().strip()
+        if not self.database_url:
+            raise ChildProcessError(f"PostgreSQL is not kept, see {self.logs}")
 
     def postmaster(self) -> int:
         """PostgreSQL's process, by its own word."""
@@ -192,16 +198,14 @@ class Stack:
 
 
 @asynccontextmanager
-async def running_stack(
-    folder: Path, *, mqs_options: tuple[str, ...] = (), wms_options: tuple[str, ...] = ()
-) -> AsyncIterator[Stack]:
+async def running_stack(folder: Path, *, tms_options: tuple[str, ...] = ()) -> AsyncIterator[Stack]:
     """A stack in an empty folder that serves. Afterwards no process works in the folder."""
     guard = _guard(folder)
     try:
         async with AsyncExitStack() as exits:
             stack = Stack(folder, exits)
             try:
-                await stack.open(mqs_options, wms_options)
+                await stack.open(tms_options)
                 yield stack
             finally:
                 await stack.close()

@@ -13,6 +13,7 @@ import random
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from traceback import format_exception
 
 import pytest
 from faults import Fault, Kind, inject_all, plan_faults
@@ -47,12 +48,12 @@ async def hold_under(
                 traffic.end()
                 await running
         except* Exception as errors:
-            problems += [repr(error) for error in leaves(errors)]
+            problems += ["".join(format_exception(error)) for error in leaves(errors)]
         violations = validate(history, stack.ledger, stack.grid)
         problems += [str(violation) for violation in violations]
         if problems:
             report = await asyncio.to_thread(write_report, name, number, stack, history, problems)
-            listed = "\n".join(problem[:500] for problem in problems[:20])
+            listed = "\n".join(problem[-500:] for problem in problems[:20])
             pytest.fail(f"{len(problems)} problems, see {report}\n{listed}", pytrace=False)
     history.close()
     assert history.n_workflows > 0
