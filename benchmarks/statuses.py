@@ -25,6 +25,8 @@ from benchmarks.site import Kind, Site
 from benchmarks.workflows import example_request, submit_in_process
 from ewms.wms.v1 import tms_service_pb2 as pb
 from ewms_postgres.database import open_database
+from wms_grpc.api.status_updates import status_report
+from wms_grpc.storage import messages
 from wms_grpc.storage.statuses import StatusReport, report_statuses
 from wms_grpc.storage.store import Store
 
@@ -67,7 +69,19 @@ class _Agent:
             "RUNNING": {"Tasking": tasking, "AwaitingInput": 7},
         }
         errors = {"RuntimeError('no such detector')": sequence, "TimeoutError()": 3}
-        return [StatusReport(uuid, 1, sequence, statuses, errors) for uuid in self._uuids]
+        update = pb.StatusUpdate(
+            cluster_id=1,
+            sequence=sequence,
+            compound_statuses=messages.pilot_status_counts(statuses),
+            top_task_errors=errors,
+        )
+        batch = []
+        for uuid in self._uuids:
+            update.taskforce_uuid = uuid
+            report = status_report(update)
+            assert report is not None
+            batch.append(report)
+        return batch
 
 
 def _encoded(batch: Sequence[StatusReport]) -> bytes:

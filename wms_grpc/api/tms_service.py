@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ewms.wms.v1 import taskforce_pb2
 from ewms.wms.v1 import tms_service_pb2 as pb
 from ewms_rpc.context import CallContext
+from wms_grpc.api.status_updates import results_message, status_report
 from wms_grpc.domain import reports as rules
 from wms_grpc.domain.errors import InvalidSubmission, NotFound, Violation
 from wms_grpc.domain.model import Cause, Outcome, Taskforce
@@ -21,7 +21,7 @@ from wms_grpc.engine.assignments import AssignmentStream
 from wms_grpc.engine.mqs import Mqs
 from wms_grpc.engine.wakeups import Wakeups
 from wms_grpc.storage import reports
-from wms_grpc.storage.statuses import StatusReport, report_statuses
+from wms_grpc.storage.statuses import report_statuses
 from wms_grpc.storage.store import Store
 
 __all__ = ["TmsService"]
@@ -139,17 +139,9 @@ class TmsService:
     async def ReportStatuses(
         self, request: pb.ReportStatusesRequest, context: CallContext
     ) -> pb.ReportStatusesResponse:
-        is_sound = [_is_sound(update) for update in request.updates]
-        sound = itertools.compress(request.updates, is_sound)
-        results = iter(await report_statuses(self.store, [_status(update) for update in sound]))
-        return pb.ReportStatusesResponse(
-            results=[
-                pb.StatusUpdateResult.Value(f"STATUS_UPDATE_RESULT_{next(results)}")
-                if one
-                else pb.STATUS_UPDATE_RESULT_INVALID
-                for one in is_sound
-            ]
-        )
+        updates = [status_report(update) for update in request.updates]
+        results = await report_statuses(self.store, [one for one in updates if one is not None])
+        return results_message(updates, results)
 
     async def ReportCapacity(
         self, request: pb.ReportCapacityRequest, context: CallContext
@@ -188,35 +180,3 @@ def _outcome(outcome: taskforce_pb2.WorkerOutcome) -> Outcome:
             return Outcome("hold_code", outcome.hold_code, outcome.count)
         case _:
             return Outcome("removed", 0, outcome.count)
-
-
-def _is_sound(update: pb.StatusUpdate) -> bool:
-    return (
-        bool(update.taskforce_uuid)
-        and update.sequence > 0
-        and all(
-            _is_count(status + pilot, count)
-            for status, pilots in update.compound_statuses.items()
-            for pilot, count in pilots.counts.items()
-        )
-        and all(_is_count(words, count) for words, count in update.top_task_errors.items())
-    )
-
-
-def _is_count(words: str, count: int) -> bool:
-    # The database holds no NUL in a text, and would refuse the whole batch.
-    return count >= 0 and "\0" not in words
-
-
-def _status(update: pb.StatusUpdate) -> StatusReport:
-    return StatusReport(
-        taskforce_uuid=update.taskforce_uuid,
-        cluster_id=update.cluster_id,
-        sequence=update.sequence,
-        compound_statuses={
-            status: dict(pilots.counts) for status, pilots in update.compound_statuses.items()
-        },
-        top_task_errors=dict(
-            sorted(update.top_task_errors.items(), key=lambda error: (-error[1], error[0]))[:10]
-        ),
-    )

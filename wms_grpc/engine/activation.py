@@ -47,7 +47,7 @@ class Activator:
         self._wakeups = wakeups
         self._offered: deque[Activation] = deque()
         self._is_mqs_away = False
-        self._backoff = Backoff(first=0.2, limit=15.0)
+        self._backoff = Backoff(first=0.2, limit=5.0)
 
     @property
     def can_take(self) -> bool:
@@ -69,7 +69,8 @@ class Activator:
                 for activation in batch:
                     group.create_task(self._activate(activation))
             if self._is_mqs_away:
-                return self._backoff.next_wait()
+                # Waited out here: each submission would wake the loop for one more failed call.
+                await self._backoff.wait()
         due = (await work.next_due(self._store.db)).activation
         return None if due is None else due.total_seconds()
 

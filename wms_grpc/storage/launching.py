@@ -38,6 +38,11 @@ _WAITING = statement("""
 """)
 
 
+_IS_ANYONE_WAITING = statement("""
+    SELECT EXISTS (SELECT FROM wms.taskforce
+                   WHERE cluster_location = :location AND phase = 'PRE_LAUNCH')
+""")
+
 _TRY_LOCATION = statement("""
     SELECT pg_try_advisory_xact_lock(hashtextextended('wms.launch:' || :location::text, 0))
 """)
@@ -74,6 +79,9 @@ async def launch(store: Store, location: ClusterLocation) -> Launch:
     the same room; the taskforces are looked at again once their workflows are locked, since a
     workflow may have ended in between.
     """
+    # A look without a lock: each worker that starts wakes this, and mostly nobody waits.
+    if not await store.db.fetchval(_IS_ANYONE_WAITING, location=location.name):
+        return Launch(0, is_more=False)
     async with store.revising([]) as revisions:
         turn = await _choose(revisions.tx, location)
         if not turn.uuids:
