@@ -28,6 +28,7 @@ from ewms_postgres.notifications import Listener, Notifier
 from ewms_rpc.channel import open_channel
 from ewms_rpc.serving import RpcServer, ServerSettings, Service
 from wms_grpc.api.errors import rpc_error
+from wms_grpc.api.submissions import further_violations
 from wms_grpc.api.task_directive_service import TaskDirectiveService
 from wms_grpc.api.taskforce_service import TaskforceService
 from wms_grpc.api.tms_service import TmsService
@@ -163,7 +164,13 @@ class _Parts:
         )
         tms_service = TmsService(store, self._mqs, self._wakeups, locations, settings.agent_lease)
         return [
-            _service(workflow_service_pb2, "WorkflowService", workflow_service),
+            Service(
+                workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"],
+                workflow_service,
+                further_checks={
+                    "SubmitWorkflow": lambda request: further_violations(request, locations)
+                },
+            ),
             _service(
                 task_directive_service_pb2,
                 "TaskDirectiveService",

@@ -8,8 +8,8 @@ stack trace.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -30,12 +30,15 @@ from ewms_rpc.identity import Authenticator
 from ewms_rpc.metrics import MethodMetrics
 from ewms_rpc.rules import validator_for
 
-__all__ = ["ErrorTable", "Method", "Service", "ServicerIncomplete", "methods_of"]
+__all__ = ["ErrorTable", "FurtherCheck", "Method", "Service", "ServicerIncomplete", "methods_of"]
 
 _log = structlog.get_logger(__name__)
 
 # What an exception of the service's own means on the wire; None when the table does not know it.
 ErrorTable = Callable[[Exception], RpcError | None]
+
+# What the service finds wrong with a request beyond its field rules.
+FurtherCheck = Callable[[Any], Iterable[FieldViolation]]
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,16 @@ class Service:
         Who may call; None for the server's own.
     drains_itself
         Its streams end by themselves when the server drains.
+    further_checks
+        By method: what is wrong with a request that breaks field rules already, so that one
+        answer names everything. A request that keeps them is the servicer's to check.
     """
 
     descriptor: ServiceDescriptor
     servicer: object
     authenticator: Authenticator | None = None
     drains_itself: bool = False
+    further_checks: Mapping[str, FurtherCheck] = field(default_factory=dict)
 
 
 class ServicerIncomplete(TypeError):
@@ -90,6 +97,7 @@ class Method:
         self._request_name = descriptor.input_type.full_name
         self._parse = GetMessageClass(descriptor.input_type).FromString
         self._violations_of = validator_for(descriptor.input_type)
+        self._further_check = service.further_checks.get(descriptor.name)
 
     def call_of(self, rpc: Any) -> CallContext:
         """The call's context, which log lines find as well. Raises what the authenticator does."""
@@ -108,8 +116,15 @@ class Method:
             raise InvalidArgument([FieldViolation("", f"the message {words}")]) from None
         violations = self._violations_of(request)
         if violations:
-            raise InvalidArgument(violations)
+            raise InvalidArgument([*violations, *self._further(request, violations)])
         return request
+
+    def _further(
+        self, request: Message, violations: Sequence[FieldViolation]
+    ) -> Iterator[FieldViolation]:
+        if self._further_check is not None:
+            named = {violation.path for violation in violations}
+            yield from (v for v in self._further_check(request) if v.path not in named)
 
     def bytes_of(self, response: Message | bytes) -> bytes:
         """The response as it is sent. Raises `ResourceExhausted` when it is too large for it."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from ewms.wms.v1 import task_pb2, workflow_service_pb2
+from ewms_rpc.errors import FieldViolation
 from wms_grpc.domain.ids import WorkflowId
 from wms_grpc.domain.model import PilotConfig, WorkerConfig
-from wms_grpc.domain.submission import Submission, TaskSpec
-from wms_grpc.domain.translation import DEFAULT_PRIORITY
+from wms_grpc.domain.submission import ClusterLocations, Submission, TaskSpec
+from wms_grpc.domain.translation import DEFAULT_PRIORITY, violations_of
 from wms_grpc.storage.requests import RequestKey, find_repeat
 from wms_grpc.storage.store import Store
 from wms_grpc.storage.submissions import Submitted, submitted_of
 
-__all__ = ["submission_from", "submit_response", "submitted_before"]
+__all__ = ["further_violations", "submission_from", "submit_response", "submitted_before"]
 
 _MOST_LISTED_TASKS: Final = 1_000
+# As many as the field rules allow: a request of a million tasks is refused without a look at each.
+_MOST_CHECKED_TASKS: Final = 10_000
 
 _DEFAULTS = WorkerConfig()
 _PILOT_DEFAULTS = PilotConfig()
@@ -31,6 +35,16 @@ def submission_from(request: workflow_service_pb2.SubmitWorkflowRequest, owner: 
         public_aliases=tuple(request.public_queue_aliases),
         tasks=tuple(_task(task) for task in request.tasks),
     )
+
+
+def further_violations(
+    request: workflow_service_pb2.SubmitWorkflowRequest, locations: ClusterLocations
+) -> Iterator[FieldViolation]:
+    """Yield what is wrong beyond the field rules with a request that breaks some of them."""
+    if len(request.tasks) <= _MOST_CHECKED_TASKS:
+        submission = submission_from(request, owner="")
+        for violation in violations_of(submission, locations):
+            yield FieldViolation(violation.path, violation.description)
 
 
 def submit_response(submitted: Submitted) -> workflow_service_pb2.SubmitWorkflowResponse:

@@ -35,7 +35,14 @@ from wms_grpc.domain.model import (
 from wms_grpc.domain.sizes import parse_size
 from wms_grpc.domain.submission import ClusterLocation, ClusterLocations, Submission, TaskSpec
 
-__all__ = ["DEFAULT_PRIORITY", "PRIORITY_OF_ADDED_WORKERS", "Plan", "new_taskforce", "translate"]
+__all__ = [
+    "DEFAULT_PRIORITY",
+    "PRIORITY_OF_ADDED_WORKERS",
+    "Plan",
+    "new_taskforce",
+    "translate",
+    "violations_of",
+]
 
 DEFAULT_PRIORITY: Final = 50
 PRIORITY_OF_ADDED_WORKERS: Final = 100
@@ -60,7 +67,7 @@ class Plan:
 
 def translate(submission: Submission, locations: ClusterLocations, now: datetime) -> Plan:
     """Return what is made of the submission; raises InvalidSubmission with every violation."""
-    violations = list(_violations(submission, locations))
+    violations = list(violations_of(submission, locations))
     if violations:
         raise InvalidSubmission(violations)
     workflow_id = new_workflow_id(now)
@@ -185,7 +192,8 @@ def _queues(submission: Submission, workflow_id: WorkflowId) -> tuple[Queue, ...
     )
 
 
-def _violations(submission: Submission, locations: ClusterLocations) -> Iterator[Violation]:
+def violations_of(submission: Submission, locations: ClusterLocations) -> Iterator[Violation]:
+    """Yield what no single field can tell; the submission may break the fields' own rules, too."""
     read = {alias for spec in submission.tasks for alias in spec.input_aliases}
     written = {alias for spec in submission.tasks for alias in spec.output_aliases}
     public = frozenset(submission.public_aliases)

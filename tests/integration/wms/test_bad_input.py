@@ -120,6 +120,14 @@ async def test_what_is_wrong_with_a_submission_is_named(
     assert set(await _violations(wms, request_)) == {path}
 
 
+async def test_what_a_field_shows_and_what_it_cannot_is_said_in_one_answer(wms: Wms) -> None:
+    tasks = [a_task(), a_task(n_workers=0), a_task(cluster_locations=["mars"])]
+
+    violations = await _violations(wms, a_request(*tasks))
+
+    assert set(violations) == {"tasks[1].n_workers", "tasks[2].cluster_locations[0]"}
+
+
 async def test_everything_that_no_single_field_shows_is_said_at_once(wms: Wms) -> None:
     bad = a_task(
         cluster_locations=["mars", "venus"],
