@@ -34,10 +34,13 @@ python=$venv/bin/python
 
 install_with_uv() {
     "$python" -m pip install --quiet --disable-pip-version-check uv &&
-        "$python" -m uv pip install --quiet --python "$python" --editable '.[dev]'
+        "$python" -m uv pip install --quiet --compile-bytecode --python "$python" --editable '.[dev]'
 }
 
 if ! install_with_uv; then
     echo "install: not with uv, so with pip alone; this takes longer" >&2
     "$python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 fi
+
+# What is editable is compiled by neither, and the first start would wait for it.
+"$python" -m compileall -q libs clients peers wms_grpc

@@ -21,6 +21,7 @@ __all__ = ["DEADLINE", "open_channel"]
 DEADLINE = 10.0
 
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+_LONGEST_RECONNECT_SECONDS = 5.0
 _RETRY_POLICY = {
     "maxAttempts": 5,
     "initialBackoff": "0.1s",
@@ -37,6 +38,7 @@ def open_channel(
     root_certificates: bytes | None = None,
     retried: Sequence[ServiceDescriptor] = (),
     max_message_bytes: int = _MAX_MESSAGE_BYTES,
+    longest_reconnect: float = _LONGEST_RECONNECT_SECONDS,
 ) -> grpc.aio.Channel:
     """A channel; close it, or use it in `async with`. It connects with the first call.
 
@@ -54,8 +56,11 @@ def open_channel(
         They must be idempotent; ours are.
     max_message_bytes
         Greatest message, in and out.
+    longest_reconnect
+        Seconds: the longest wait between two attempts to reach a server that is away. Shorter
+        only where the callers are few.
     """
-    options = _options(retried, max_message_bytes)
+    options = _options(retried, max_message_bytes, longest_reconnect)
     if insecure or is_loopback(address):
         return grpc.aio.insecure_channel(address, options=options)
     credentials = grpc.ssl_channel_credentials(root_certificates)
@@ -63,7 +68,7 @@ def open_channel(
 
 
 def _options(
-    retried: Sequence[ServiceDescriptor], max_message_bytes: int
+    retried: Sequence[ServiceDescriptor], max_message_bytes: int, longest_reconnect: float
 ) -> list[tuple[str, int | str]]:
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", max_message_bytes),
@@ -76,7 +81,7 @@ def _options(
         ("grpc.initial_reconnect_backoff_ms", 100),
         # Despite its name the time that an attempt to connect has.
         ("grpc.min_reconnect_backoff_ms", 3_000),
-        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.max_reconnect_backoff_ms", round(longest_reconnect * 1000)),
         # Each channel its own connection: a shared one would mix their settings.
         ("grpc.use_local_subchannel_pool", 1),
     ]

@@ -47,6 +47,8 @@ def configure(json: bool, level: str = "INFO") -> None:
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(json))
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    # At INFO it names every plugin at each migration.
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -149,7 +149,8 @@ class Agent:
         request = tms_service_pb2.WatchAssignmentsRequest(
             schedd=self._grid.schedd, agent_id=self._agent_id
         )
-        stream = self._stub.WatchAssignments(request)
+        # Waiting for the connection is no failure: a WMS that starts is found as soon as it serves.
+        stream = self._stub.WatchAssignments(request, wait_for_ready=True)
         beat: asyncio.Task[None] | None = None
         try:
             lease = await self._first_lease(stream)
@@ -224,7 +225,7 @@ async def _next_message(
         async with asyncio.timeout(timeout):
             message = await stream.read()
     except TimeoutError:
-        raise _StreamLost("the WMS is silent") from None
+        raise _StreamLost("the WMS is away or silent") from None
     except grpc.RpcError as error:
         typed = from_rpc_error(error)
         raise _StreamLost(f"{typed.code.name}: {typed.message}", typed.retry_after) from None

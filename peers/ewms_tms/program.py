@@ -23,6 +23,9 @@ from ewms_tms.grid.local import LocalMachine, open_local_grids
 
 __all__ = ["DataFolderInUse", "run_tms"]
 
+# One connection for all agents: a WMS that starts need not be spared its attempts.
+_LONGEST_RECONNECT_SECONDS = 0.2
+
 
 class DataFolderInUse(Exception):
     """Another TMS works in this data folder."""
@@ -59,7 +62,11 @@ async def run_tms(
             waiting.discard(schedd)
 
         async with (
-            open_channel(settings.wms, insecure=settings.insecure) as channel,
+            open_channel(
+                settings.wms,
+                insecure=settings.insecure,
+                longest_reconnect=_LONGEST_RECONNECT_SECONDS,
+            ) as channel,
             asyncio.TaskGroup() as group,
         ):
             agents = [
