@@ -164,7 +164,8 @@ def _translate(error: Exception, connection: _Connection | None) -> DatabaseErro
         case TimeoutError():
             return StatementTimeout("the database did not answer in time")
         case OSError():
-            return DatabaseUnavailable("cannot reach the database")
+            # The system's own words name host and port, and never a password.
+            return DatabaseUnavailable(f"cannot reach the database: {error}")
         case asyncpg.UniqueViolationError():
             return UniqueViolation(
                 f"a row with this key exists ({error.constraint_name})", error.constraint_name or ""
@@ -196,6 +197,10 @@ def _translate(error: Exception, connection: _Connection | None) -> DatabaseErro
             return DatabaseUnavailable(f"the database closed the connection ({error.sqlstate})")
         case asyncpg.InterfaceError() if connection is not None and is_lost(connection):
             return DatabaseUnavailable("the connection to the database was lost")
+        case (
+            asyncpg.InvalidAuthorizationSpecificationError() | asyncpg.InvalidCatalogNameError()
+        ) if connection is None:
+            return DatabaseError(f"the database refuses the connection: {error}")
         case asyncpg.ObjectNotInPrerequisiteStateError() if connection is None:
             return DatabaseUnavailable("the database does not accept connections now")
         case asyncpg.CharacterNotInRepertoireError() | asyncpg.UntranslatableCharacterError():

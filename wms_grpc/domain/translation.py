@@ -47,6 +47,7 @@ __all__ = [
 DEFAULT_PRIORITY: Final = 50
 PRIORITY_OF_ADDED_WORKERS: Final = 100
 _MAX_TASKFORCES: Final = 100_000
+_LARGEST_SIZE: Final = 1 << 50
 
 _RESERVED_ENVIRONMENT: Final = re.compile(
     r"EWMS_PILOT_(TASK|INIT)_(IMAGE|ARGS|ENV_JSON)|EWMS_PILOT_QUEUE_.*|EWMS_PILOT_ENV_FILE"
@@ -230,8 +231,11 @@ def _location_violations(
 
 def _config_violations(spec: TaskSpec, path: str) -> Iterator[Violation]:
     for field in ("worker_memory", "worker_disk"):
-        if not parse_size(getattr(spec.worker_config, field)):
-            yield Violation(f"{path}.worker_config.{field}", "must be a size above zero")
+        size = parse_size(getattr(spec.worker_config, field))
+        if not size or size > _LARGEST_SIZE:
+            yield Violation(
+                f"{path}.worker_config.{field}", "must be a size above zero, at most 1024T"
+            )
     if _INEXACT_TAG.fullmatch(spec.pilot_config.tag):
         yield Violation(
             f"{path}.pilot_config.tag", "must be `latest`, an exact x.y.z, or a branch's tag"

@@ -17,6 +17,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import structlog
+
 from ewms.wms.v1 import taskforce_pb2, watch_pb2
 from ewms_postgres.database import Database, Transaction
 from ewms_postgres.statements import statement
@@ -42,6 +44,8 @@ from wms_grpc.storage.encoded_revisions import CommittedPart, encode_revision, f
 from wms_grpc.storage.records import json_list, workflow_from
 
 __all__ = ["Revision", "RevisionSet", "revising"]
+
+_log = structlog.get_logger(__name__)
 
 _LOCK = statement("""
     SELECT * FROM wms.workflow
@@ -257,6 +261,20 @@ async def revising(
             parts = await _write(tx, needed)
             topics = {topic for revision in needed for topic in revision.topics()}
             tx.after_commit(lambda: on_commit(parts, topics))
+            tx.after_commit(lambda: _log_states(needed))
+
+
+def _log_states(revisions: Iterable[Revision]) -> None:
+    for revision in revisions:
+        for line in revision.history:
+            if line.kind == "STATE_CHANGE":
+                _log.info(
+                    "workflow",
+                    workflow_id=revision.workflow.workflow_id,
+                    state=line.what,
+                    by=line.cause.source,
+                    why=line.cause.context,
+                )
 
 
 async def _write(tx: Transaction, revisions: Sequence[Revision]) -> list[CommittedPart]:

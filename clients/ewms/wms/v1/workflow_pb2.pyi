@@ -210,8 +210,8 @@ class Workflow(_message.Message):
 
     @_builtins.property
     def attention(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What its user should look at, in words: events that have no worker left,
-        dead letters, a removal that does not work.
+        """What its user should look at, in words: tasks that are not done and have no
+        worker left.
         """
 
     @_builtins.property
