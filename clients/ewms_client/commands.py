@@ -42,7 +42,7 @@ from ewms_client.watch_command import watch
 
 __all__ = ["app"]
 
-_STATS_TIMEOUT = 2.0
+_STATS_TIMEOUT = 3.0
 _T = TypeVar("_T")
 
 app = typer.Typer(no_args_is_help=True)
@@ -132,7 +132,7 @@ def show(
         elif resource_id.startswith("TF-"):
             message = await client.get_taskforce(resource_id)
         else:
-            view = await _view(client, resource_id)
+            view = await _view(client, resource_id, with_stats=not as_json)
             if not as_json:
                 _print_workflow(view)
                 return
@@ -212,8 +212,10 @@ async def _view(client: AsyncClient, workflow_id: str, *, with_stats: bool = Fal
     # Fails at once, where a watch would wait for the server to come back.
     await client.get_workflow(workflow_id, read_mask=["workflow_id"])
     view = WorkflowView()
+    # A settled workflow's watch ends before any counts, unless it is kept open.
+    watch_of_it = client.watch(workflow_id, keep_open=with_stats)
     with suppress(TimeoutError):
-        async with asyncio.timeout(None) as patience, aclosing(client.watch(workflow_id)) as events:
+        async with asyncio.timeout(None) as patience, aclosing(watch_of_it) as events:
             async for event in events:
                 view.apply(event)
                 if view.revision and not (with_stats and not view.queue_stats):

@@ -275,6 +275,22 @@ async def test_what_is_there_can_be_listed_and_shown(run: Run, workflow: str) ->
         assert resource_id in (await run("show", resource_id)).out
 
 
+async def test_a_settled_workflow_still_tells_how_many_events_wait(
+    run: Run, client: AsyncClient, workflow: str
+) -> None:
+    await client.publish(workflow, "output", [b"1", b"2"])
+    await client.finish(workflow)
+    async for _ in client.watch(workflow):
+        pass  # until it has settled
+
+    queues, shown = await asyncio.gather(run("queues", workflow), run("show", workflow))
+
+    for told in (queues, shown):
+        assert told.code == 0, told.err
+        (output,) = [line for line in told.lines if line.startswith("output\t")]
+        assert output.split("\t")[3] == "2", told.out
+
+
 async def test_pausing_and_resuming_can_be_repeated(run: Run, workflow: str) -> None:
     answers = [
         await run(command, workflow, "--json") for command in ("pause", "pause", "resume", "resume")
