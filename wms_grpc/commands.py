@@ -9,10 +9,11 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from ewms_postgres.errors import DatabaseError
 from ewms_rpc import logs
-from ewms_rpc.addresses import NotLoopback
+from ewms_rpc.addresses import NotAnAddress, NotLoopback
 from ewms_rpc.running import run
 from wms_grpc.config import WmsSettings
 
@@ -116,8 +117,23 @@ def _settings(**options: Any) -> WmsSettings:
         for fault in error.errors():
             typer.echo(f"ewms: {'.'.join(map(str, fault['loc']))}: {fault['msg']}", err=True)
         raise typer.Exit(2) from None
+    except SettingsError as error:
+        typer.echo(f"ewms: {error}", err=True)
+        raise typer.Exit(2) from None
+    _require_database(settings.database)
     logs.configure(settings.log_json, settings.log_level)
     return settings
+
+
+def _require_database(database: str) -> None:
+    from ewms_postgres.connection import driver_url
+
+    try:
+        if database != "embedded":
+            driver_url(database)
+    except ValueError as error:
+        typer.echo(f"ewms: database: {error}", err=True)
+        raise typer.Exit(2) from None
 
 
 def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, _T]]) -> _T:
@@ -125,6 +141,9 @@ def _run(main: Callable[[asyncio.Event], Coroutine[Any, Any, _T]]) -> _T:
 
     try:
         return run(main)
+    except NotAnAddress as error:
+        typer.echo(f"ewms: listen: {error}", err=True)
+        raise typer.Exit(2) from None
     except (DatabaseError, EmbeddedPostgresError, NotLoopback, OSError) as error:
         typer.echo(f"ewms: {error}", err=True)
         raise typer.Exit(1) from None

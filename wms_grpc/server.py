@@ -26,7 +26,7 @@ from ewms_postgres.errors import DatabaseError
 from ewms_postgres.migrations import SchemaState, check, upgrade
 from ewms_postgres.notifications import Listener, Notifier
 from ewms_rpc.channel import open_channel
-from ewms_rpc.serving import RpcServer, ServerSettings, Service
+from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
 from wms_grpc.api.errors import rpc_error
 from wms_grpc.api.submissions import further_violations
 from wms_grpc.api.task_directive_service import TaskDirectiveService
@@ -69,7 +69,11 @@ class WmsServer:
 async def run_wms(
     settings: WmsSettings, stop: asyncio.Event, on_ready: Callable[[str], None]
 ) -> None:
-    """Serve until `stop` is set, then drain. `on_ready` is given the address."""
+    """Serve until `stop` is set, then drain. `on_ready` is given the address.
+
+    Raises NotAnAddress and NotLoopback before the database is touched.
+    """
+    require_listenable(_serving(settings))
     async with database_from(settings.database, settings.data) as url:
         await _bring_schema(url, is_embedded=settings.database == "embedded")
         async with wms_server(settings, url) as server:
@@ -108,15 +112,7 @@ async def wms_server(settings: WmsSettings, url: str) -> AsyncIterator[WmsServer
         )
         parts = _Parts(settings, url, db, notifier, Mqs(channel, settings.mqs))
         server = await stack.enter_async_context(
-            RpcServer(
-                ServerSettings(
-                    listen=settings.listen,
-                    insecure=settings.insecure,
-                    write_timeout=settings.write_timeout.total_seconds(),
-                ),
-                parts.services(),
-                error_table=rpc_error,
-            )
+            RpcServer(_serving(settings), parts.services(), error_table=rpc_error)
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         loops = [group.create_task(loop) for loop in parts.loops()]
@@ -126,6 +122,14 @@ async def wms_server(settings: WmsSettings, url: str) -> AsyncIterator[WmsServer
             await server.drain()
             for loop in loops:
                 loop.cancel()
+
+
+def _serving(settings: WmsSettings) -> ServerSettings:
+    return ServerSettings(
+        listen=settings.listen,
+        insecure=settings.insecure,
+        write_timeout=settings.write_timeout.total_seconds(),
+    )
 
 
 class _Parts:

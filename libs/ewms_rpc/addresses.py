@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-__all__ = ["NotLoopback", "is_loopback"]
+__all__ = ["NotAnAddress", "NotLoopback", "is_loopback", "require_address"]
+
+_UNIX = ("unix:", "unix-abstract:")
+_GREATEST_PORT = 65535
+
+
+class NotAnAddress(ValueError):
+    """What should be an address has not the form of one."""
 
 
 class NotLoopback(ValueError):
@@ -17,7 +24,7 @@ class NotLoopback(ValueError):
 
 def is_loopback(address: str) -> bool:
     """Whether an address (`host:port`, `[::1]:port`, `unix:path`) stays on this machine."""
-    if address.startswith(("unix:", "unix-abstract:")):
+    if address.startswith(_UNIX):
         return True
     host = address.removeprefix("dns:///").rpartition(":")[0].strip("[]")
     if host == "localhost":
@@ -26,3 +33,14 @@ def is_loopback(address: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def require_address(address: str) -> None:
+    """Raise `NotAnAddress` unless it is HOST:PORT, `[IPV6]:PORT` or a unix socket."""
+    if address.startswith(_UNIX):
+        return
+    host, separator, port = address.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and int(port) <= _GREATEST_PORT
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    if not separator or not is_port or (":" in host and not is_bracketed):
+        raise NotAnAddress(f"{address!r} is not HOST:PORT")

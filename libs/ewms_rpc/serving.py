@@ -8,6 +8,7 @@ again, calls in flight end, streams are told to end. Leaves no task behind.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from types import TracebackType
 import grpc
 import structlog
 
-from ewms_rpc.addresses import NotLoopback, is_loopback
+from ewms_rpc.addresses import NotLoopback, is_loopback, require_address
 from ewms_rpc.handlers import Handlers, shutting_down
 from ewms_rpc.health import HealthServicer, health_service
 from ewms_rpc.identity import Authenticator, LoopbackUser
@@ -24,7 +25,14 @@ from ewms_rpc.methods import ErrorTable, Service, methods_of
 from ewms_rpc.reflection import reflection_services
 from ewms_rpc.traffic import Traffic
 
-__all__ = ["CannotListen", "RpcServer", "ServerSettings", "ServerTls", "Service"]
+__all__ = [
+    "CannotListen",
+    "RpcServer",
+    "ServerSettings",
+    "ServerTls",
+    "Service",
+    "require_listenable",
+]
 
 _log = structlog.get_logger(__name__)
 
@@ -102,7 +110,7 @@ class RpcServer:
 
     Raises
     ------
-    NotLoopback, CannotListen, ServicerIncomplete
+    NotAnAddress, NotLoopback, CannotListen, ServicerIncomplete
         On entering the block.
     """
 
@@ -130,7 +138,7 @@ class RpcServer:
 
     async def __aenter__(self) -> RpcServer:
         settings = self._settings
-        _require_loopback(settings)
+        require_listenable(settings)
         served = [*self._services, health_service(self._health), *reflection_services(self._names)]
         methods = [
             method
@@ -212,12 +220,17 @@ class RpcServer:
         return self._authenticator if is_ours else LoopbackUser()
 
 
-def _require_loopback(settings: ServerSettings) -> None:
+def require_listenable(settings: ServerSettings) -> None:
+    """What can be said of the address before anything is begun.
+
+    Raises `NotAnAddress` for one that has not the form of an address, `NotLoopback` for one that
+    would be served in plain text to other machines without a word on it.
+    """
+    require_address(settings.listen)
     if settings.tls is None and not settings.insecure and not is_loopback(settings.listen):
         raise NotLoopback(
             f"{settings.listen} can be reached from other machines, and would be served in plain"
-            " text: listen on 127.0.0.1, give a certificate and a key (tls), or say that the"
-            " network is trusted (insecure)"
+            " text: listen on 127.0.0.1, or say that the network is trusted (insecure)"
         )
 
 
@@ -228,10 +241,29 @@ def _listen(server: grpc.aio.Server, settings: ServerSettings) -> str:
         else:
             port = server.add_secure_port(settings.listen, settings.tls.credentials())
     except RuntimeError as error:
-        raise CannotListen(f"cannot listen on {settings.listen}: {error}") from error
+        raise CannotListen(
+            f"cannot listen on {settings.listen}: {_reason(settings, error)}"
+        ) from error
     if settings.listen.startswith("unix"):
         return settings.listen
     return f"{settings.listen.rpartition(':')[0]}:{port}"
+
+
+def _reason(settings: ServerSettings, error: RuntimeError) -> str:
+    """Why the address cannot be had, asked of the system, since gRPC does not say."""
+    if settings.listen.startswith("unix"):
+        return str(error)
+    host, _, port = settings.listen.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.strip("[]"), int(port)))
+            # Linux lets two sockets of SO_REUSEADDR bind one port, as long as neither listens.
+            probe.listen(1)
+    except OSError as refused:
+        return (refused.strerror or str(refused)).lower()
+    return str(error)
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:

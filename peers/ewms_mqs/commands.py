@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from ewms_mqs.config import MqsSettings
 from ewms_mqs.server import run_mqs
+from ewms_postgres.connection import driver_url
 from ewms_postgres.embedded import EmbeddedPostgresError
 from ewms_postgres.errors import DatabaseError
 from ewms_rpc import logs
-from ewms_rpc.addresses import NotLoopback
+from ewms_rpc.addresses import NotAnAddress, NotLoopback
 from ewms_rpc.running import run
 
 __all__ = ["app"]
@@ -52,16 +54,33 @@ def mqs(
     key_rotation: Annotated[str | None, _option("key_rotation")] = None,
 ) -> None:
     """Serve queues: grant them to workflows, take events in, deliver them."""
-    given = {name: value for name, value in locals().items() if value is not None}
+    settings = _settings(**locals())
+    logs.configure(settings.log_json, settings.log_level)
+    try:
+        run(lambda stop: run_mqs(settings, stop))
+    except NotAnAddress as error:
+        typer.echo(f"ewms mqs: listen: {error}", err=True)
+        raise typer.Exit(2) from None
+    except (DatabaseError, EmbeddedPostgresError, NotLoopback, OSError) as error:
+        typer.echo(f"ewms mqs: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _settings(**options: Any) -> MqsSettings:
+    given = {name: value for name, value in options.items() if value is not None}
     try:
         settings = MqsSettings(**given)
     except ValidationError as error:
         for fault in error.errors():
             typer.echo(f"ewms mqs: {'.'.join(map(str, fault['loc']))}: {fault['msg']}", err=True)
         raise typer.Exit(2) from None
-    logs.configure(settings.log_json, settings.log_level)
-    try:
-        run(lambda stop: run_mqs(settings, stop))
-    except (DatabaseError, EmbeddedPostgresError, NotLoopback, OSError) as error:
+    except SettingsError as error:
         typer.echo(f"ewms mqs: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(2) from None
+    try:
+        if settings.database != "embedded":
+            driver_url(settings.database)
+    except ValueError as error:
+        typer.echo(f"ewms mqs: database: {error}", err=True)
+        raise typer.Exit(2) from None
+    return settings

@@ -47,7 +47,7 @@ from ewms_postgres.database import Database, open_database
 from ewms_postgres.embedded import database_from
 from ewms_postgres.migrations import upgrade
 from ewms_postgres.notifications import Listener, Notifier
-from ewms_rpc.serving import RpcServer, ServerSettings, Service
+from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
 
 __all__ = ["MIGRATIONS", "SCHEMA", "RunningMqs", "mqs_server", "run_mqs"]
 
@@ -79,9 +79,12 @@ async def run_mqs(settings: MqsSettings, stop: asyncio.Event) -> None:
 async def mqs_server(settings: MqsSettings) -> AsyncIterator[RunningMqs]:
     """An MQS, for as long as the block runs; it serves when the block begins.
 
-    Raises DatabaseUnavailable, DatabaseTooNew, EmbeddedPostgresError, NotLoopback, CannotListen
-    (OSError for the address of the keys) when it cannot start.
+    Raises DatabaseUnavailable, DatabaseTooNew, EmbeddedPostgresError, NotAnAddress, NotLoopback,
+    CannotListen (OSError for the address of the keys) when it cannot start; what is wrong with
+    the address itself before the database is touched.
     """
+    serving = ServerSettings(listen=settings.listen, insecure=settings.insecure)
+    require_listenable(serving)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_from(settings.database, settings.data))
         await upgrade(url, script_location=MIGRATIONS, schema=SCHEMA)
@@ -94,18 +97,14 @@ async def mqs_server(settings: MqsSettings) -> AsyncIterator[RunningMqs]:
         parts = _wired(database, signals, tasks, settings)
         await stack.enter_async_context(parts.leases)
         await parts.keys.ensure_current()
-        rpc = RpcServer(
-            ServerSettings(listen=settings.listen, insecure=settings.insecure),
-            parts.services,
-            error_table=rpc_error_of,
-        )
+        rpc = RpcServer(serving, parts.services, error_table=rpc_error_of)
         await stack.enter_async_context(rpc)
         parts.broker_address.text = settings.advertise or rpc.address
         _start_loops(tasks, parts, url, database, settings)
         jwks_address = ""
         if settings.jwks:
-            serving = serve_jwks(settings.jwks, parts.keys.jwks_json)
-            jwks_address = await stack.enter_async_context(serving)
+            jwks = serve_jwks(settings.jwks, parts.keys.jwks_json)
+            jwks_address = await stack.enter_async_context(jwks)
         yield RunningMqs(rpc, rpc.address, jwks_address)
 
 

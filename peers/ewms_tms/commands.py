@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from ewms_rpc import logs
 from ewms_rpc.running import run
@@ -56,13 +57,16 @@ def tms(
         settings = TmsSettings(**given)
     except ValidationError as error:
         for wrong in error.errors():
-            typer.echo(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", err=True)
+            typer.echo(f"ewms tms: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", err=True)
+        raise typer.Exit(2) from None
+    except SettingsError as error:
+        typer.echo(f"ewms tms: {error}", err=True)
         raise typer.Exit(2) from None
     logs.configure(settings.log_json, settings.log_level)
     try:
         run(lambda stop: _run(settings, stop))
     except DataFolderInUse as error:
-        typer.echo(str(error), err=True)
+        typer.echo(f"ewms tms: {error}", err=True)
         raise typer.Exit(1) from None
 
 

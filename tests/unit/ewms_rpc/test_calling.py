@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from ewms_rpc import logs
-from ewms_rpc.addresses import is_loopback
+from ewms_rpc.addresses import NotAnAddress, is_loopback, require_address
 from ewms_rpc.backoff import Backoff
 from ewms_rpc.context import CallContext, current_call
 from ewms_rpc.running import run
@@ -31,6 +31,19 @@ def test_addresses_that_stay_on_this_machine(address):
 )
 def test_addresses_that_others_may_reach(address):
     assert not is_loopback(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense", "", "localhost", "localhost:", "h:65536", "h:-1", "::1:50051"]
+)
+def test_what_has_not_the_form_of_an_address(address):
+    with pytest.raises(NotAnAddress, match="not HOST:PORT"):
+        require_address(address)
+
+
+@pytest.mark.parametrize("address", ["h:0", ":1", "127.0.0.1:65535", "[::]:1", "unix:/run/x"])
+def test_what_has_the_form_of_an_address(address):
+    require_address(address)
 
 
 def test_waits_double_up_to_their_limit_and_start_again():
