@@ -8,19 +8,18 @@ one task or a chain of two, with workers added on the way or a pause.
 from __future__ import annotations
 
 import asyncio
-import random
 import shlex
 import sys
-from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from callers import Caller, Refused, Wms, follow_workflow
+from event_users import INPUT, OUTPUT, EventUsers
 from event_validation import origin_of
-from history import Acknowledged, Consumed, Final, History, Offered
+from history import Final, History
 from model import phase_name
+from plans import Plan
 
 from ewms.wms.v1 import (
     task_directive_service_pb2,
@@ -28,51 +27,16 @@ from ewms.wms.v1 import (
     taskforce_service_pb2,
     workflow_service_pb2,
 )
-from ewms_client import AsyncClient, DeliveryLost, Event, Unavailable
+from ewms_client import AsyncClient
 
-__all__ = ["Plan", "Story", "plan_story"]
+__all__ = ["Story"]
 
 _TASK = Path(__file__).with_name("ledger_task.py")
 _DEAD_LETTER_SECONDS = 3.0
 _ATTENTION_SECONDS = 5.0
 _OUT_OF_WORK = ("HELD", "COMPLETED", "REMOVED")
 _SETTLE_SECONDS = 120.0
-_INPUT, _BETWEEN, _OUTPUT = "in", "between", "out"
-
-Ending = Literal["close", "finish", "abort"]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a story does. `pace`: seconds between events; `task_seconds`: how long a task takes."""
-
-    number: int
-    ending: Ending
-    task_names: tuple[str, ...]
-    n_events: int
-    n_workers: int
-    locations: tuple[str, ...]
-    pace: float
-    task_seconds: float
-    adds_workers: bool
-    pauses: bool
-
-
-def plan_story(number: int, rng: random.Random) -> Plan:
-    """A story that fits between a few faults."""
-    n_tasks = rng.choice((1, 1, 2))
-    return Plan(
-        number=number,
-        ending=rng.choice(("close", "close", "finish", "finish", "abort")),
-        task_names=tuple("ab"[:n_tasks]),
-        n_events=rng.randint(15, 40),
-        n_workers=rng.randint(1, 2),
-        locations=tuple(rng.choice(("local", "sub-2")) for _ in range(n_tasks)),
-        pace=rng.uniform(0.0, 0.15),
-        task_seconds=rng.choice((0.0, 0.05, 0.15)),
-        adds_workers=rng.random() < 0.3,
-        pauses=rng.random() < 0.2,
-    )
+_BETWEEN = "between"
 
 
 def may_work(taskforce: Any) -> bool:
@@ -95,10 +59,8 @@ class Story:
         self._wms, self._history, self._ledger = wms, history, ledger
         self._address = addresses[plan.number % len(addresses)]
         self._caller = Caller(wms, history, self._name)
-        self._aliases = (_INPUT, *(_BETWEEN for _ in plan.task_names[1:]), _OUTPUT)
-        self._wanted: set[str] = set()
+        self._aliases = (INPUT, *(_BETWEEN for _ in plan.task_names[1:]), OUTPUT)
         self._dead: set[str] = set()
-        self._consumed = asyncio.Event()
 
     async def run(self) -> None:
         """From the submission until the workflow has settled and both watches have ended."""
@@ -144,7 +106,7 @@ class Story:
             for index, name in enumerate(plan.task_names)
         ]
         return workflow_service_pb2.SubmitWorkflowRequest(
-            public_queue_aliases=[_INPUT, _OUTPUT],
+            public_queue_aliases=[INPUT, OUTPUT],
             tasks=tasks,
             name=self._name,
             labels={"story": str(plan.number)},
@@ -160,17 +122,20 @@ class Story:
 
     async def _live(self, directives: Any) -> None:
         async with AsyncClient(self._address, patience=_SETTLE_SECONDS) as client:
-            consuming = asyncio.create_task(self._consume(client))
-            publishing = asyncio.create_task(self._publish(client))
+            users = EventUsers(client, self._history, self._name, self.workflow_id, self.plan)
+            consuming = asyncio.create_task(users.consume())
+            publishing = asyncio.create_task(users.publish())
             try:
                 await self._steer(directives)
-                await self._end(publishing, consuming)
+                await self._end(users, publishing, consuming)
             finally:
                 for task in (publishing, consuming):
                     task.cancel()
                 await asyncio.gather(publishing, consuming, return_exceptions=True)
 
-    async def _end(self, publishing: asyncio.Task[None], consuming: asyncio.Task[None]) -> None:
+    async def _end(
+        self, users: EventUsers, publishing: asyncio.Task[None], consuming: asyncio.Task[None]
+    ) -> None:
         match self.plan.ending:
             case "close":
                 await publishing
@@ -178,14 +143,14 @@ class Story:
                     "CloseQueue",
                     workflow_service_pb2.CloseQueueRequest(
                         workflow_id=self.workflow_id,
-                        alias=_INPUT,
+                        alias=INPUT,
                         request_id=f"close-{self._name}",
                     ),
                 )
                 await consuming
             case "finish":
                 await publishing
-                await self._all_consumed(consuming)
+                await self._all_consumed(users, consuming)
                 request = workflow_service_pb2.FinishWorkflowRequest(
                     workflow_id=self.workflow_id, request_id=f"finish-{self._name}"
                 )
@@ -222,86 +187,13 @@ class Story:
         if plan.adds_workers:
             await self._add_worker(directives[0].task_id, "early")
 
-    async def _publish(self, client: AsyncClient) -> None:
-        plan = self.plan
-        events = [
-            Event(
-                f"{self._name}.{number}".encode(), event_id=f"{self._name}.{number}.id"
-            )
-            for number in range(plan.n_events)
-        ]  # fmt: skip
-        n_confirmed = 0
-        while n_confirmed < len(events):
-            waiting = events[n_confirmed:]
-            before = n_confirmed
-
-            def note(count: int, before: int = before) -> None:
-                nonlocal n_confirmed
-                for event in events[n_confirmed : before + count]:
-                    self._offered(event, is_confirmed=True)
-                n_confirmed = before + count
-
-            with suppress(Unavailable):
-                await client.publish(
-                    self.workflow_id, _INPUT, self._paced(waiting), on_confirmed=note
-                )
-
-    async def _paced(self, events: list[Event]) -> AsyncIterator[Event]:
-        for event in events:
-            self._offered(event, is_confirmed=False)
-            yield event
-            await asyncio.sleep(self.plan.pace)
-
-    def _offered(self, event: Event, *, is_confirmed: bool) -> None:
-        payload = event.payload.decode()
-        if is_confirmed:
-            self._wanted.add(payload)
-        self._history.add(
-            Offered(
-                client=f"{self._name}/publisher", workflow_id=self.workflow_id, alias=_INPUT,
-                event_id=event.event_id, payload=payload, is_confirmed=is_confirmed,
-            )
-        )  # fmt: skip
-
-    async def _consume(self, client: AsyncClient) -> None:
-        """Until the queue is drained."""
-        while True:
-            with suppress(Unavailable):
-                async with client.consume(self.workflow_id, _OUTPUT, credit=4) as deliveries:
-                    async for delivery in deliveries:
-                        await self._take(delivery)
-                    return
-
-    async def _take(self, delivery: Any) -> None:
-        payload = delivery.payload.decode()
-        whose = {
-            "client": f"{self._name}/consumer",
-            "workflow_id": self.workflow_id,
-            "alias": _OUTPUT,
-            "event_id": delivery.event_id,
-            "delivery_id": delivery.delivery_id,
-        }
-        self._history.add(Consumed(**whose, n_deliveries=delivery.n_deliveries, payload=payload))
-        self._wanted.discard(origin_of(payload))
-        self._consumed.set()
-        is_lost = False
-        try:
-            await delivery.ack()
-        except DeliveryLost:
-            is_lost = True
-        self._history.add(Acknowledged(**whose, is_lost=is_lost))
-
-    async def _all_consumed(self, consuming: asyncio.Task[None]) -> None:
+    async def _all_consumed(self, users: EventUsers, consuming: asyncio.Task[None]) -> None:
         """Until every confirmed event has come, or is among the dead letters."""
-        while self._wanted:
+        while users.missing - {origin_of(payload) for payload in self._dead}:
             if consuming.done():
                 consuming.result()
-            self._consumed.clear()
-            try:
-                async with asyncio.timeout(_DEAD_LETTER_SECONDS):
-                    await self._consumed.wait()
-            except TimeoutError:
-                self._wanted -= {origin_of(payload) for payload in await self._dead_payloads()}
+            if not await users.next_arrival(_DEAD_LETTER_SECONDS):
+                await self._dead_payloads()
 
     async def _attend(self, directives: Any) -> None:
         """Add a worker to a task whose workers are all held: one that is killed too often is."""

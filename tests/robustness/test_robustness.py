@@ -26,7 +26,8 @@ from validation import validate
 SCALE = float(os.environ.get("SOAK_SCALE", "1"))
 N_KILLS = max(1, round(120 * SCALE))
 
-_N_STORIES_AT_ONCE = 3
+_N_SHORT_KILLS = 2
+_N_STORIES_AT_ONCE = 2
 
 
 def seed() -> int:
@@ -72,7 +73,7 @@ def leaves(errors: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 async def test_a_killed_part_loses_and_repeats_nothing(part: str, tmp_path: Path) -> None:
     number = seed()
     rng = random.Random(number)
-    faults = plan_faults([part], ["kill"], 3, rng)
+    faults = plan_faults([part], ["kill"], _N_SHORT_KILLS, rng)
     await hold_under(faults, rng, number, tmp_path, f"killed_part and {part}")
 
 

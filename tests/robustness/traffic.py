@@ -11,7 +11,8 @@ from pathlib import Path
 
 from callers import Caller, Wms, follow_feed
 from history import History
-from story import Story, plan_story
+from plans import plan_story
+from story import Story
 from validation import missing_in_feed
 
 from ewms.wms.v1 import workflow_service_pb2
