@@ -12,6 +12,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -49,6 +50,17 @@ async def run_stack(
     Raises PartFailed for a part that cannot start (in an ExceptionGroup), ValueError for an
     address that is none.
     """
+    try:
+        await _run_parts(settings, stop, say)
+    except* PartFailed:
+        # The parts were killed, so none of them has stopped the server as its last user.
+        await _leave_postgres(settings.data)
+        raise
+
+
+async def _run_parts(
+    settings: StackSettings, stop: asyncio.Event, say: Callable[[str], None]
+) -> None:
     wms, mqs = _with_port(settings.wms), _with_port(settings.mqs)
     with PartLogs(sys.stderr.buffer, as_json=settings.log_json) as logs:
         parts = [Part(program, logs) for program in _programs(settings, wms, mqs)]
@@ -133,6 +145,17 @@ async def _hold_postgres(settings: StackSettings, logs: PartLogs) -> None:
         except (DatabaseError, EmbeddedPostgresError) as error:
             logs.warn("embedded PostgreSQL is lost, starting it again", reason=error)
         await backoff.wait()
+
+
+async def _leave_postgres(data: Path) -> None:
+    from ewms_postgres.embedded import EmbeddedPostgresError, embedded_postgres
+
+    if not (data / "postgres" / "postmaster.pid").exists():
+        return
+    # Left running it can be adopted; the part's failure is what there is to tell.
+    with suppress(EmbeddedPostgresError):
+        async with embedded_postgres(data):
+            pass
 
 
 async def _stop_in_turn(parts: Sequence[Part]) -> None:

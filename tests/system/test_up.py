@@ -121,3 +121,4 @@ def test_a_part_that_cannot_start_is_given_up_with_its_reason(tmp_path: Path) ->
             assert stack.end() == 1
             assert "the mqs does not start" in stack.output
             assert not stack.is_ready
+            assert not (tmp_path / "postgres" / "postmaster.pid").exists()
