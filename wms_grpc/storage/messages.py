@@ -6,7 +6,7 @@ and not with the API, which uses it for its answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -202,14 +202,3 @@ def _outcome(outcome: Outcome) -> taskforce_pb2.WorkerOutcome:
         case "removed":
             message.removed = True
     return message
-
-
-def summed(counts: Iterable[CompoundStatuses]) -> dict[str, dict[str, int]]:
-    """Return compound statuses added up."""
-    total: dict[str, dict[str, int]] = {}
-    for statuses in counts:
-        for status, pilots in statuses.items():
-            into = total.setdefault(status, {})
-            for pilot, count in pilots.items():
-                into[pilot] = into.get(pilot, 0) + count
-    return total
