@@ -39,7 +39,6 @@ from ewms_mqs.signals import Signals
 from wms_grpc.config import WmsSettings
 from wms_grpc.domain.translation import Plan
 from wms_grpc.storage import agents, lifecycle
-from wms_grpc.storage.assigned import load_assigned
 from wms_grpc.storage.store import Store
 
 __all__ = ["ROW", "bare_handlers"]
@@ -196,13 +195,12 @@ class _Path:
             lifecycle.QueueState(q.mqid, False, False, "postgres", "127.0.0.1:50052")
             for q in plan.queues
         ]
-        await lifecycle.grant_queues(self._store, workflow_id, states, self._locations)
+        await lifecycle.grant_queues(self._store, workflow_id, states, self._locations, plan)
 
     async def _assign(self, plan: Plan) -> None:
         pushes = await agents.claim_pushes(self._db, _SCHEDD, self._session)
         if len(pushes) != 1:
             raise AssertionError(f"the way of a submission ends in {len(pushes)} assignments")
-        await load_assigned(self._db, [push.taskforce_uuid for push in pushes])
         await self._register.of_workflow(MqsWorkflowId(plan.workflow.workflow_id))
 
 

@@ -41,6 +41,7 @@ from wms_grpc.engine.feed import Feed, FeedSettings
 from wms_grpc.engine.launch import run_launch
 from wms_grpc.engine.mqs import Mqs
 from wms_grpc.engine.outbox import OutboxSettings
+from wms_grpc.engine.pilot_tokens import PilotTokens
 from wms_grpc.engine.queue_stats import QueueStatsRelay
 from wms_grpc.engine.retirement import run_retirement
 from wms_grpc.engine.wakeups import WAKE_CHANNEL, Wakeups
@@ -152,7 +153,10 @@ class _Parts:
         )
         self.store = Store(db, self._committed)
         self._stats = QueueStatsRelay(mqs.stub)
-        self._activator = Activator(self.store, mqs, self._wakeups, settings.locations)
+        self._tokens = PilotTokens(mqs)
+        self._activator = Activator(
+            self.store, mqs, self._tokens, self._wakeups, settings.locations
+        )
 
     def services(self) -> list[Service]:
         """Return what is served."""
@@ -166,7 +170,14 @@ class _Parts:
             locations,
             settings.stop_grace,
         )
-        tms_service = TmsService(store, self._mqs, self._wakeups, locations, settings.agent_lease)
+        tms_service = TmsService(
+            store,
+            self._mqs.address,
+            self._tokens,
+            self._wakeups,
+            locations,
+            settings.agent_lease,
+        )
         return [
             Service(
                 workflow_service_pb2.DESCRIPTOR.services_by_name["WorkflowService"],

@@ -31,6 +31,8 @@ _CHANNEL_LIMIT = 63
 _PENDING_LIMIT = 10_000
 _SEND_TIMEOUT = timedelta(seconds=5)
 _FLUSH_SECONDS = 1.0
+# Who has committed goes on before others hear of it, and what it says meanwhile goes along.
+_GATHER_SECONDS = 0.001
 _PROBE_EVERY = timedelta(seconds=15)
 _NOTIFY = (
     "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS p (channel, payload)"
@@ -128,6 +130,7 @@ class Notifier:
             if self._closing:
                 return
             await self._wake.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
             self._wake.clear()
             if is_lost(connection):
                 raise DatabaseUnavailable("the connection to the database was lost")

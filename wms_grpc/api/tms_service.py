@@ -18,7 +18,7 @@ from wms_grpc.domain.model import Cause, Outcome, Taskforce
 from wms_grpc.domain.submission import ClusterLocations
 from wms_grpc.domain.topics import assign_topic
 from wms_grpc.engine.assignments import AssignmentStream
-from wms_grpc.engine.mqs import Mqs
+from wms_grpc.engine.pilot_tokens import PilotTokens
 from wms_grpc.engine.wakeups import Wakeups
 from wms_grpc.storage import reports
 from wms_grpc.storage.statuses import report_statuses
@@ -32,7 +32,8 @@ class TmsService:
     """The servicer."""
 
     store: Store
-    mqs: Mqs
+    mqs_address: str
+    tokens: PilotTokens
     wakeups: Wakeups
     locations: ClusterLocations
     lease: timedelta
@@ -43,7 +44,13 @@ class TmsService:
         if request.schedd not in self.locations.schedds:
             raise NotFound("schedd", request.schedd)
         stream = AssignmentStream(
-            self.store, self.mqs, self.wakeups, request.schedd, request.agent_id, self.lease
+            self.store,
+            self.mqs_address,
+            self.tokens,
+            self.wakeups,
+            request.schedd,
+            request.agent_id,
+            self.lease,
         )
         return aiter(stream)
 

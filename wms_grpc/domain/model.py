@@ -190,6 +190,11 @@ class TaskDirective:
     done_time: datetime | None = None
     stop_due: datetime | None = None
 
+    @property
+    def mqids(self) -> tuple[Mqid, ...]:
+        """Its queues, inputs first, each once."""
+        return tuple(dict.fromkeys(self.input_queues + self.output_queues))
+
 
 @dataclass(frozen=True, slots=True)
 class Taskforce:

@@ -22,6 +22,7 @@ from wms_grpc.domain.submission import ClusterLocations
 from wms_grpc.domain.topics import ACTIVATION
 from wms_grpc.engine.loops import reconcile
 from wms_grpc.engine.mqs import Granted, Mqs, QueuesRefused
+from wms_grpc.engine.pilot_tokens import PilotTokens
 from wms_grpc.engine.wakeups import Wakeups
 from wms_grpc.storage import lifecycle, work
 from wms_grpc.storage.store import Store
@@ -39,11 +40,17 @@ class Activator:
     """Asks for queues, a few workflows at a time."""
 
     def __init__(
-        self, store: Store, mqs: Mqs, wakeups: Wakeups, locations: ClusterLocations
+        self,
+        store: Store,
+        mqs: Mqs,
+        tokens: PilotTokens,
+        wakeups: Wakeups,
+        locations: ClusterLocations,
     ) -> None:
         self._locations = locations
         self._store = store
         self._mqs = mqs
+        self._tokens = tokens
         self._wakeups = wakeups
         self._offered: deque[Activation] = deque()
         self._is_mqs_away = False
@@ -67,7 +74,7 @@ class Activator:
         while batch := await self._next_batch():
             async with asyncio.TaskGroup() as group:
                 for activation in batch:
-                    group.create_task(self._activate(activation))
+                    group.create_task(self._activate(activation, is_alone=len(batch) == 1))
             if self._is_mqs_away:
                 # Waited out here: each submission would wake the loop for one more failed call.
                 await self._backoff.wait()
@@ -81,7 +88,7 @@ class Activator:
             return [self._offered.popleft() for _ in range(min(_WORKERS, len(self._offered)))]
         return await work.claim_activations(self._store.db, _WORKERS)
 
-    async def _activate(self, activation: Activation) -> None:
+    async def _activate(self, activation: Activation, *, is_alone: bool) -> None:
         workflow_id = activation.workflow_id
         try:
             answer = await self._mqs.request_queues(activation)
@@ -98,11 +105,26 @@ class Activator:
         self._is_mqs_away = False
         self._backoff.reset()
         if isinstance(answer, Granted):
-            await lifecycle.grant_queues(self._store, workflow_id, answer.states, self._locations)
+            await self._granted(activation, answer, is_alone=is_alone)
         else:
             await work.postpone_activation(
                 self._store, workflow_id, answer.reason, answer.retry_after
             )
+
+    async def _granted(self, activation: Activation, grant: Granted, *, is_alone: bool) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                lifecycle.grant_queues(
+                    self._store,
+                    activation.workflow_id,
+                    grant.states,
+                    self._locations,
+                    activation.plan,
+                )
+            )
+            # Of many that are activated together most will wait for room: no tokens for those yet.
+            if activation.plan and is_alone:
+                group.create_task(self._tokens.fetch_ahead(activation.plan))
 
     async def _refused(self, activation: Activation, reason: str) -> None:
         async with self._store.revising([activation.workflow_id]) as revisions:

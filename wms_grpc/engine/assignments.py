@@ -17,15 +17,14 @@ from google.protobuf.duration_pb2 import Duration
 
 from ewms.mqs.v1 import mqs_service_pb2 as mqs_pb2
 from ewms.wms.v1 import tms_service_pb2 as tms
-from wms_grpc.domain.errors import DomainError, NotAllowedNow
+from wms_grpc.domain.errors import NotAllowedNow
 from wms_grpc.domain.ids import TaskforceId
 from wms_grpc.domain.topics import assign_topic
 from wms_grpc.engine.loops import POLL
-from wms_grpc.engine.mqs import Mqs
+from wms_grpc.engine.pilot_tokens import PilotTokens
 from wms_grpc.engine.wakeups import Wakeups
 from wms_grpc.storage import agents, messages
 from wms_grpc.storage.agents import Push
-from wms_grpc.storage.assigned import Assigned, load_assigned
 from wms_grpc.storage.store import Store
 
 __all__ = ["AssignmentStream"]
@@ -40,7 +39,8 @@ class AssignmentStream:
     """The assignments of one schedd, for one agent."""
 
     store: Store
-    mqs: Mqs
+    mqs_address: str
+    tokens: PilotTokens
     wakeups: Wakeups
     schedd: str
     agent_id: str
@@ -48,6 +48,11 @@ class AssignmentStream:
 
     async def __aiter__(self) -> AsyncIterator[tms.WatchAssignmentsResponse]:
         """Yield the lease, renewed at a third of its time, and what the agent is to do."""
+        with self.tokens.serving(self.schedd):
+            async for response in self._responses():
+                yield response
+
+    async def _responses(self) -> AsyncIterator[tms.WatchAssignmentsResponse]:
         topic = assign_topic(self.schedd)
         session = await agents.open_session(self.store.db, self.schedd, self.agent_id, self.ttl)
         # The session before this one is to notice at once that it has been replaced.
@@ -83,7 +88,10 @@ class AssignmentStream:
             starts = [push for push in pushes if push.assignment == "start"]
             for push in pushes:
                 if push.assignment == "stop":
-                    yield _stop(push.taskforce_uuid, push.attempt, push.cluster_id, "not wanted")
+                    taskforce = push.taskforce
+                    yield _stop(
+                        taskforce.taskforce_uuid, push.attempt, taskforce.cluster_id, "not wanted"
+                    )
             async for response in self._starts(session, starts):
                 yield response
             if not pushes:
@@ -96,43 +104,34 @@ class AssignmentStream:
     async def _starts(
         self, session: int, pushes: Sequence[Push]
     ) -> AsyncIterator[tms.WatchAssignmentsResponse]:
-        if not pushes:
-            return
-        # What is told and the tokens are fetched at once: the agent waits for the slower of them.
-        assigned, minted = await asyncio.gather(
-            load_assigned(self.store.db, [push.taskforce_uuid for push in pushes]),
-            asyncio.gather(*(self._tokens(push) for push in pushes)),
-        )
-        told = {one.taskforce.taskforce_uuid: one for one in assigned}
+        minted = await asyncio.gather(*(self._tokens(push) for push in pushes))
         unminted: list[TaskforceId] = []
         for push, tokens in zip(pushes, minted, strict=True):
-            one = told.get(push.taskforce_uuid)
-            if tokens is None or one is None:
-                unminted.append(push.taskforce_uuid)
+            if tokens is None:
+                unminted.append(push.taskforce.taskforce_uuid)
             else:
-                yield self._start(one, tokens, push)
+                yield self._start(push, tokens)
         if unminted:
             await agents.unclaim(self.store.db, session, unminted, _RETRY_TOKENS)
 
     async def _tokens(self, push: Push) -> mqs_pb2.RefreshTokensResponse | None:
-        try:
-            return await self.mqs.refresh_tokens(push.workflow_id, push.mqids, push.taskforce_uuid)
-        except DomainError as error:
-            _log.warning("no tokens", taskforce=push.taskforce_uuid, why=str(error))
-            return None
+        taskforce = push.taskforce
+        return await self.tokens.fetch(
+            taskforce.workflow_id, taskforce.taskforce_uuid, push.directive.mqids
+        )
 
     def _start(
-        self, one: Assigned, tokens: mqs_pb2.RefreshTokensResponse, push: Push
+        self, push: Push, tokens: mqs_pb2.RefreshTokensResponse
     ) -> tms.WatchAssignmentsResponse:
         by_mqid = {profile.mqid: profile for profile in tokens.profiles}
         start = tms.StartAssignment(
-            taskforce=messages.taskforce_message(one.taskforce),
-            task_directive=messages.task_directive_message(one.directive),
-            queues=[_queue(by_mqid[mqid]) for mqid in push.mqids],
+            taskforce=messages.taskforce_message(push.taskforce),
+            task_directive=messages.task_directive_message(push.directive),
+            queues=[_queue(by_mqid[mqid]) for mqid in push.directive.mqids],
             attempt=push.attempt,
             pilot_credential=tokens.pilot_credential,
-            mqs_address=self.mqs.address,
-            owner=one.owner,
+            mqs_address=self.mqs_address,
+            owner=push.owner,
         )
         return tms.WatchAssignmentsResponse(start=start)
 

@@ -36,8 +36,8 @@ class OutboxSettings:
     Parameters
     ----------
     pause
-        Rest after each move. Under load it makes moves few and large; the first one after a quiet
-        time never waits.
+        Rest between hearing of a commit and the move. It makes moves few and large, and keeps
+        them out of the way of what the commit has set off.
     poll_interval
         How often the outbox is looked at although nothing was heard.
     retention
@@ -98,11 +98,11 @@ class Outbox:
         moved, position = await move_outbox(self._db, limit=_MOVED_AT_ONCE)
         if moved:
             self._on_moved(position)
-            await asyncio.sleep(self._settings.pause.total_seconds())
         if moved < _MOVED_AT_ONCE:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.poll_interval.total_seconds()):
                     await self._due.wait()
+            await asyncio.sleep(self._settings.pause.total_seconds())
 
     async def _compact(self) -> None:
         forgotten = await compact(self._db, self._settings.retention, limit=_COMPACTED_AT_ONCE)

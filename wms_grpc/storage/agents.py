@@ -16,7 +16,9 @@ import asyncpg
 from ewms_postgres.database import Executor
 from ewms_postgres.statements import statement
 from wms_grpc.domain.errors import NotAllowedNow
-from wms_grpc.domain.ids import Mqid, TaskforceId, WorkflowId
+from wms_grpc.domain.ids import TaskforceId
+from wms_grpc.domain.model import TaskDirective, Taskforce
+from wms_grpc.storage.records import directive_from, taskforce_from
 
 __all__ = [
     "MOST_UNANSWERED",
@@ -80,9 +82,9 @@ _CLAIM_PUSHES = statement("""
     SET attempt = t.attempt + 1, assigned_session = :session, assigned_time = now()
     FROM due JOIN wms.taskforce p USING (taskforce_uuid)
       JOIN wms.task_directive d ON d.task_id = p.task_id
+      JOIN wms.workflow w ON w.workflow_id = p.workflow_id
     WHERE t.taskforce_uuid = due.taskforce_uuid
-    RETURNING t.taskforce_uuid, t.assignment, t.attempt, t.cluster_id, t.workflow_id, t.priority,
-      t.create_time, (d.spec -> 'input_queues') || (d.spec -> 'output_queues') AS mqids
+    RETURNING t.*, d AS directive, w.owner
 """)
 
 _UNCLAIM = statement("""
@@ -135,14 +137,13 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """An assignment that this session is to be told of, and the queues of its task."""
+    """An assignment that this session is to be told of, with all that there is to tell."""
 
-    taskforce_uuid: TaskforceId
-    workflow_id: WorkflowId
     assignment: Literal["start", "stop"]
     attempt: int
-    cluster_id: int | None
-    mqids: tuple[Mqid, ...]
+    taskforce: Taskforce
+    directive: TaskDirective
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +215,11 @@ async def claim_pushes(executor: Executor, schedd: str, session: int) -> list[Pu
     rows.sort(key=_push_order)
     return [
         Push(
-            row["taskforce_uuid"],
-            row["workflow_id"],
             row["assignment"],
             row["attempt"],
-            row["cluster_id"],
-            tuple(dict.fromkeys(row["mqids"])),
+            taskforce_from(row),
+            directive_from(row["directive"]),
+            row["owner"],
         )
         for row in rows
     ]

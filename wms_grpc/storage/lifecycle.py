@@ -20,6 +20,7 @@ from wms_grpc.domain.model import (
 from wms_grpc.domain.phases import advance, stop
 from wms_grpc.domain.settlement import end
 from wms_grpc.domain.submission import ClusterLocations
+from wms_grpc.domain.translation import Plan
 from wms_grpc.storage import queues as queue_storage
 from wms_grpc.storage import taskforces as taskforce_storage
 from wms_grpc.storage.launching import has_room_at_once
@@ -63,7 +64,7 @@ async def end_workflow(
     revision.record("STATE_CHANGE", workflow_id, state, cause)
     before = await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
     after = [stop(taskforce, cause, revision.now) for taskforce in before]
-    await taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
+    taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
     return sum(old.phase is not new.phase for old, new in zip(before, after, strict=True))
 
 
@@ -72,6 +73,7 @@ async def grant_queues(
     workflow_id: WorkflowId,
     states: Sequence[QueueState],
     locations: ClusterLocations,
+    plan: Plan | None = None,
 ) -> bool:
     """Store the grant of a workflow's queues and move its taskforces to PRE_LAUNCH.
 
@@ -79,6 +81,9 @@ async def grant_queues(
     is room: that spares an idle system the launch loop's transaction. Returns False if the
     workflow has ended meanwhile: nothing is stored then, and its queues are released by the
     retirement. A paused workflow stays paused. Idempotent.
+
+    `plan` spares reading what the submission wrote: it holds for as long as the workflow is at its
+    first revision, since without another one nothing of a workflow changes that has no queues yet.
     """
     cause = Cause("activation", "its queues are granted")
     async with store.revising([workflow_id]) as revisions:
@@ -100,13 +105,12 @@ async def grant_queues(
         if not is_paused:
             revision.record("STATE_CHANGE", workflow_id, WorkflowState.ACTIVE, cause)
         granted = {state.mqid: state for state in states}
-        before = (await queue_storage.queues_of(revisions.tx, [workflow_id]))[workflow_id]
-        await queue_storage.save_queues(
+        before, waiting = await _as_submitted(revisions, revision, plan)
+        queue_storage.save_queues(
             revisions,
             {queue.mqid: queue for queue in before},
             [_activated(queue, granted[queue.mqid]) for queue in before],
         )
-        waiting = await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
         granted_taskforces = [
             advance(t, Phase.PRE_LAUNCH, cause, revision.now)
             if t.phase is Phase.PRE_MQ_ACTIVATION
@@ -115,7 +119,7 @@ async def grant_queues(
         ]
         if not is_paused:
             granted_taskforces = await _launch_at_once(revisions, granted_taskforces, locations)
-        await taskforce_storage.save(
+        taskforce_storage.save(
             revisions, {t.taskforce_uuid: t for t in waiting}, granted_taskforces
         )
         if any(queue.is_close_requested for queue in before):
@@ -128,10 +132,10 @@ async def close_requested(
 ) -> Queue:
     """Note that the user sends no more to a public queue, and return it."""
     revision = revisions[workflow_id]
-    before = (await queue_storage.queues_of(revisions.tx, [workflow_id]))[workflow_id]
+    before = (await queue_storage.locked_queues(revisions, [workflow_id]))[workflow_id]
     asked = next(queue for queue in before if queue.alias == alias)
     closing = replace(asked, is_close_requested=True)
-    await queue_storage.save_queues(revisions, {asked.mqid: asked}, [closing])
+    queue_storage.save_queues(revisions, {asked.mqid: asked}, [closing])
     await _drain(revisions, revision, grace)
     return closing
 
@@ -147,7 +151,7 @@ async def record_queue_states(
     to close; a workflow whose tasks are all done succeeds. Idempotent.
     """
     async with store.revising(states) as revisions:
-        known = await queue_storage.queues_of(revisions.tx, states)
+        known = await queue_storage.locked_queues(revisions, states)
         for revision in revisions.all():
             workflow_id = revision.workflow.workflow_id
             said = {state.mqid: state for state in states[workflow_id]}
@@ -158,7 +162,7 @@ async def record_queue_states(
                     revision.record("QUEUE", new.alias, "drained", Cause("mqs"))
                 elif new.is_closed and not old.is_closed:
                     revision.record("QUEUE", new.alias, "closed", Cause("mqs"))
-            await queue_storage.save_queues(revisions, {q.mqid: q for q in before}, after)
+            queue_storage.save_queues(revisions, {q.mqid: q for q in before}, after)
             if revision.is_needed and not revision.workflow.state.is_terminal:
                 await _drain(revisions, revision, grace)
 
@@ -166,7 +170,7 @@ async def record_queue_states(
 async def note_attention(revisions: RevisionSet, workflow_id: WorkflowId) -> None:
     """Say in a living workflow which of its tasks are not done and have no worker left."""
     revision = revisions[workflow_id]
-    directives = (await queue_storage.directives_of(revisions.tx, [workflow_id]))[workflow_id]
+    directives = await queue_storage.locked_directives(revisions, workflow_id)
     taskforces = await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
     manned = {t.task_id for t in taskforces if not t.phase.has_ended}
     revision.workflow = replace(
@@ -187,8 +191,18 @@ async def stop_taskforces(store: Store, task_ids: Mapping[TaskId, WorkflowId]) -
         after = [
             t if t.phase.has_ended else stop(t, cause, revisions[t.workflow_id].now) for t in before
         ]
-        await taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
+        taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
         await queue_storage.clear_stop_due(revisions, task_ids)
+
+
+async def _as_submitted(
+    revisions: RevisionSet, revision: Revision, plan: Plan | None
+) -> tuple[Sequence[Queue], Sequence[Taskforce]]:
+    if plan and revision.workflow.revision == plan.workflow.revision:
+        return plan.queues, plan.taskforces
+    workflow_id = revision.workflow.workflow_id
+    queues = (await queue_storage.locked_queues(revisions, [workflow_id]))[workflow_id]
+    return queues, await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
 
 
 async def _launch_at_once(
@@ -216,11 +230,11 @@ async def _launch_at_once(
 
 async def _drain(revisions: RevisionSet, revision: Revision, grace: timedelta) -> None:
     workflow_id = revision.workflow.workflow_id
-    directives = (await queue_storage.directives_of(revisions.tx, [workflow_id]))[workflow_id]
-    queues = (await queue_storage.queues_of(revisions.tx, [workflow_id]))[workflow_id]
+    directives = await queue_storage.locked_directives(revisions, workflow_id)
+    queues = (await queue_storage.locked_queues(revisions, [workflow_id]))[workflow_id]
     drainage = drain(directives, queues, revision.now, grace)
-    await queue_storage.save_queues(revisions, {q.mqid: q for q in queues}, drainage.queues)
-    await _save_done(revisions, directives, drainage.directives)
+    queue_storage.save_queues(revisions, {q.mqid: q for q in queues}, drainage.queues)
+    _save_done(revisions, directives, drainage.directives)
     for directive in drainage.newly_done:
         revision.record(
             "TASK", directive.task_id, "done", Cause("draining", "its inputs are drained")
@@ -236,10 +250,10 @@ async def _drain(revisions: RevisionSet, revision: Revision, grace: timedelta) -
         revision.record("STATE_CHANGE", workflow_id, WorkflowState.SUCCEEDED, cause)
 
 
-async def _save_done(
+def _save_done(
     revisions: RevisionSet, before: Sequence[TaskDirective], after: Sequence[TaskDirective]
 ) -> None:
-    await queue_storage.save_directives(revisions, {d.task_id: d for d in before}, after)
+    queue_storage.save_directives(revisions, {d.task_id: d for d in before}, after)
 
 
 def _activated(queue: Queue, state: QueueState) -> Queue:

@@ -15,6 +15,8 @@ from wms_grpc.storage.revisions import RevisionSet
 __all__ = [
     "clear_stop_due",
     "directives_of",
+    "locked_directives",
+    "locked_queues",
     "queues_of",
     "save_directives",
     "save_queues",
@@ -28,27 +30,6 @@ _QUEUES = statement("""
 _DIRECTIVES = statement("""
     SELECT * FROM wms.task_directive WHERE workflow_id = ANY(:workflow_ids::text[])
     ORDER BY workflow_id, number
-""")
-
-_SAVE_QUEUES = statement("""
-    UPDATE wms.queue q SET
-      is_activated = c.is_activated, is_close_requested = c.is_close_requested,
-      is_close_due = c.is_close_due, is_closed = c.is_closed, is_drained = c.is_drained,
-      broker_type = c.broker_type, broker_address = c.broker_address, broker_tls = c.broker_tls
-    FROM unnest(:id::text[], :is_activated::bool[], :is_close_requested::bool[],
-      :is_close_due::bool[], :is_closed::bool[], :is_drained::bool[], :broker_type::text[],
-      :broker_address::text[], :broker_tls::bool[])
-      AS c (id, is_activated, is_close_requested, is_close_due, is_closed, is_drained,
-            broker_type, broker_address, broker_tls)
-    WHERE q.mqid = c.id
-""")
-
-_SAVE_DIRECTIVES = statement("""
-    UPDATE wms.task_directive d
-    SET is_done = c.is_done, done_time = c.done_time, stop_due = c.stop_due
-    FROM unnest(:id::text[], :is_done::bool[], :done_time::timestamptz[], :stop_due::timestamptz[])
-      AS c (id, is_done, done_time, stop_due)
-    WHERE d.task_id = c.id
 """)
 
 _CLEAR_STOP_DUE = statement("""
@@ -83,6 +64,24 @@ async def directives_of(
     return found
 
 
+async def locked_queues(
+    revisions: RevisionSet, workflow_ids: Iterable[WorkflowId]
+) -> dict[WorkflowId, list[Queue]]:
+    """Return the queues of locked workflows as they will be written."""
+    changed = revisions.changed.queues
+    found = await queues_of(revisions.tx, workflow_ids)
+    for queues in found.values():
+        queues[:] = [changed.get(queue.mqid, queue) for queue in queues]
+    return found
+
+
+async def locked_directives(revisions: RevisionSet, workflow_id: WorkflowId) -> list[TaskDirective]:
+    """Return the task directives of a locked workflow as they will be written."""
+    changed = revisions.changed.directives
+    found = await directives_of(revisions.tx, [workflow_id])
+    return [changed.get(directive.task_id, directive) for directive in found[workflow_id]]
+
+
 async def workflows_of_queues(executor: Executor, mqids: Iterable[str]) -> dict[Mqid, WorkflowId]:
     """Return the workflow of each of these queues that is not known to be drained."""
     rows = await executor.fetch(_WORKFLOWS_OF_QUEUES, mqids=list(mqids))
@@ -94,42 +93,21 @@ async def clear_stop_due(revisions: RevisionSet, task_ids: Iterable[TaskId]) -> 
     await revisions.tx.execute(_CLEAR_STOP_DUE, task_ids=list(task_ids))
 
 
-async def save_queues(
+def save_queues(
     revisions: RevisionSet, before: Mapping[Mqid, Queue], after: Sequence[Queue]
 ) -> None:
-    """Write queues of locked workflows; one that is as it was is left out."""
+    """Have queues written of locked workflows; one that is as it was is left out."""
     changed = [queue for queue in after if queue != before[queue.mqid]]
-    if not changed:
-        return
-    await revisions.tx.execute(
-        _SAVE_QUEUES,
-        id=[q.mqid for q in changed],
-        is_activated=[q.is_activated for q in changed],
-        is_close_requested=[q.is_close_requested for q in changed],
-        is_close_due=[q.is_close_due for q in changed],
-        is_closed=[q.is_closed for q in changed],
-        is_drained=[q.is_drained for q in changed],
-        broker_type=[q.broker_type for q in changed],
-        broker_address=[q.broker_address for q in changed],
-        broker_tls=[q.broker_tls for q in changed],
-    )
+    revisions.changed.queues.update((queue.mqid, queue) for queue in changed)
     for queue in changed:
         revisions[queue.workflow_id].queue_changed(queue)
 
 
-async def save_directives(
+def save_directives(
     revisions: RevisionSet, before: Mapping[TaskId, TaskDirective], after: Sequence[TaskDirective]
 ) -> None:
-    """Write what may change of task directives; one that is as it was is left out."""
+    """Have written what may change of task directives; one that is as it was is left out."""
     changed = [directive for directive in after if directive != before[directive.task_id]]
-    if not changed:
-        return
-    await revisions.tx.execute(
-        _SAVE_DIRECTIVES,
-        id=[d.task_id for d in changed],
-        is_done=[d.is_done for d in changed],
-        done_time=[d.done_time for d in changed],
-        stop_due=[d.stop_due for d in changed],
-    )
+    revisions.changed.directives.update((d.task_id, d) for d in changed)
     for directive in changed:
         revisions[directive.workflow_id].directive_changed(directive)

@@ -40,8 +40,9 @@ from wms_grpc.domain.topics import (
     topics_of_workflow,
 )
 from wms_grpc.storage import messages
-from wms_grpc.storage.encoded_revisions import CommittedPart, encode_revision, feed_arguments
-from wms_grpc.storage.records import json_list, workflow_from
+from wms_grpc.storage.encoded_revisions import CommittedPart, encode_revision
+from wms_grpc.storage.records import workflow_from
+from wms_grpc.storage.revision_write import Changed, WrittenLine, write_revisions
 
 __all__ = ["Revision", "RevisionSet", "revising"]
 
@@ -52,46 +53,6 @@ _LOCK = statement("""
     WHERE workflow_id = ANY(:workflow_ids::text[])
     ORDER BY workflow_id
     FOR UPDATE
-""")
-
-_WRITE = statement("""
-    WITH workflows AS (
-      UPDATE wms.workflow w SET
-        name = c.name, labels = c.labels, priority = c.priority, state = c.state,
-        state_reason = c.state_reason, pending_reason = c.pending_reason,
-        retry_time = c.retry_time, active_time = c.active_time, end_time = c.end_time,
-        settled_time = c.settled_time, revision = c.revision,
-        attention = ARRAY(SELECT jsonb_array_elements_text(c.attention)),
-        n_taskforces = c.n_taskforces, n_unended = c.n_unended, hold_running = c.hold_running,
-        activation_due = c.activation_due, claim_until = c.claim_until,
-        release_due = c.release_due
-      FROM unnest(
-        :w_id::text[], :w_name::text[], :w_labels::jsonb[], :w_priority::int[],
-        :w_state::text[], :w_state_reason::text[], :w_pending_reason::text[],
-        :w_retry_time::timestamptz[], :w_active_time::timestamptz[], :w_end_time::timestamptz[],
-        :w_settled_time::timestamptz[], :w_revision::bigint[], :w_attention::jsonb[],
-        :w_n_taskforces::int[], :w_n_unended::int[], :w_hold_running::bool[],
-        :w_activation_due::timestamptz[], :w_claim_until::timestamptz[],
-        :w_release_due::timestamptz[]
-      ) AS c (id, name, labels, priority, state, state_reason, pending_reason, retry_time,
-              active_time, end_time, settled_time, revision, attention, n_taskforces, n_unended,
-              hold_running, activation_due, claim_until, release_due)
-      WHERE w.workflow_id = c.id
-    ), feed AS (
-      INSERT INTO wms.feed (workflow_id, revision, part, is_last, time, body, before, after)
-      SELECT * FROM unnest(
-        :f_workflow::text[], :f_revision::bigint[], :f_part::int[], :f_is_last::bool[],
-        :f_time::timestamptz[], :f_body::bytea[], :f_before::jsonb[], :f_after::jsonb[])
-    ), outbox AS (
-      INSERT INTO wms.outbox (workflow_id, revision)
-      SELECT * FROM unnest(:w_id::text[], :w_revision::bigint[])
-    )
-    INSERT INTO wms.history (workflow_id, revision, time, kind, subject, what, source, reason,
-                             was_successful, source_event_time)
-    SELECT * FROM unnest(
-      :h_workflow::text[], :h_revision::bigint[], :h_time::timestamptz[], :h_kind::text[],
-      :h_subject::text[], :h_what::text[], :h_source::text[], :h_reason::text[],
-      :h_was_successful::bool[], :h_source_event_time::timestamptz[])
 """)
 
 
@@ -201,10 +162,15 @@ class Revision:
 
 
 class RevisionSet:
-    """The revisions of one transaction, by workflow."""
+    """The revisions of one transaction, by workflow.
+
+    `changed` holds what is to be written with them: who reads a row again within the transaction
+    finds it there and not in the table.
+    """
 
     def __init__(self, tx: Transaction) -> None:
         self.tx = tx
+        self.changed = Changed()
         self._revisions: dict[WorkflowId, Revision] = {}
 
     async def lock(self, workflow_ids: Iterable[WorkflowId]) -> None:
@@ -258,7 +224,7 @@ async def revising(
         yield revisions
         needed = [revision for revision in revisions.all() if revision.is_needed]
         if needed:
-            parts = await _write(tx, needed)
+            parts = await _write(tx, needed, revisions.changed)
             topics = {topic for revision in needed for topic in revision.topics()}
             tx.after_commit(lambda: on_commit(parts, topics))
             tx.after_commit(lambda: _log_states(needed))
@@ -277,53 +243,20 @@ def _log_states(revisions: Iterable[Revision]) -> None:
                 )
 
 
-async def _write(tx: Transaction, revisions: Sequence[Revision]) -> list[CommittedPart]:
+async def _write(
+    tx: Transaction, revisions: Sequence[Revision], changed: Changed
+) -> list[CommittedPart]:
     parts: list[CommittedPart] = []
     for number, revision in enumerate(revisions):
         parts += revision.parts()
         if number % 16 == 15:
             # Encoding many large revisions must not keep every other call waiting.
             await asyncio.sleep(0)
+    lines = [
+        WrittenLine(revision.workflow.workflow_id, revision.workflow.revision, revision.now, line)
+        for revision in revisions
+        for line in revision.history
+    ]
     workflows = [revision.workflow for revision in revisions]
-    lines = [(revision, line) for revision in revisions for line in revision.history]
-    await tx.execute(
-        _WRITE,
-        w_id=[w.workflow_id for w in workflows],
-        w_name=[w.name for w in workflows],
-        w_labels=[w.labels for w in workflows],
-        w_priority=[w.priority for w in workflows],
-        w_state=[w.state for w in workflows],
-        w_state_reason=[w.state_reason for w in workflows],
-        w_pending_reason=[w.pending_reason for w in workflows],
-        w_retry_time=[w.retry_time for w in workflows],
-        w_active_time=[w.active_time for w in workflows],
-        w_end_time=[w.end_time for w in workflows],
-        w_settled_time=[w.settled_time for w in workflows],
-        w_revision=[w.revision for w in workflows],
-        w_attention=[json_list(w.attention) for w in workflows],
-        w_n_taskforces=[w.n_taskforces for w in workflows],
-        w_n_unended=[w.n_unended for w in workflows],
-        w_hold_running=[w.hold_running for w in workflows],
-        w_activation_due=[w.activation_due for w in workflows],
-        w_claim_until=[w.claim_until for w in workflows],
-        w_release_due=[w.release_due for w in workflows],
-        **feed_arguments(parts),
-        **_history_arguments(lines),
-    )
+    await write_revisions(tx, workflows, changed, parts, lines)
     return parts
-
-
-def _history_arguments(lines: Sequence[tuple[Revision, HistoryLine]]) -> dict[str, object]:
-    """Return the columns of the history as arrays."""
-    return {
-        "h_workflow": [r.workflow.workflow_id for r, _ in lines],
-        "h_revision": [r.workflow.revision for r, _ in lines],
-        "h_time": [r.now for r, _ in lines],
-        "h_kind": [line.kind for _, line in lines],
-        "h_subject": [line.subject for _, line in lines],
-        "h_what": [line.what for _, line in lines],
-        "h_source": [line.cause.source for _, line in lines],
-        "h_reason": [line.cause.context for _, line in lines],
-        "h_was_successful": [line.was_successful for _, line in lines],
-        "h_source_event_time": [line.cause.source_event_time for _, line in lines],
-    }

@@ -136,7 +136,7 @@ async def update(
         raised_by = revision.workflow.priority - old.priority
         if raised_by:
             before = await taskforces.lock_of_workflows(mutation.revisions, [workflow_id])
-            await taskforces.save(
+            taskforces.save(
                 mutation.revisions,
                 {t.taskforce_uuid: t for t in before},
                 [
@@ -157,7 +157,7 @@ async def close_queue(
     Raises NotFound, NotAllowedNow for a private queue, AlreadyExists.
     """
     async with _mutating(store, workflow_id, key, f"queue {alias}") as mutation:
-        found = (await queues.queues_of(mutation.revisions.tx, [workflow_id]))[workflow_id]
+        found = (await queues.locked_queues(mutation.revisions, [workflow_id]))[workflow_id]
         queue = next((queue for queue in found if queue.alias == alias), None)
         if queue is None:
             raise NotFound("queue", f"{workflow_id}/{alias}")
@@ -183,7 +183,7 @@ async def add_workers(
         raise NotFound("task directive", task_id)
     async with store.revising([workflow_id]) as revisions:
         revision = revisions.get(workflow_id)
-        directives = (await queues.directives_of(revisions.tx, [workflow_id]))[workflow_id]
+        directives = await queues.locked_directives(revisions, workflow_id)
         directive = next((d for d in directives if d.task_id == task_id), None)
         if revision is None or directive is None:
             raise NotFound("task directive", task_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Final
 
 import asyncpg
 
@@ -32,6 +33,9 @@ __all__ = [
     "tasks_to_stop",
     "unclaim_releases",
 ]
+
+# Hundreds of activations may wait, and a workflow may have ten thousand tasks.
+_MOST_REMEMBERED: Final = 8
 
 _ACTIVATION_COLUMNS = """
     w.workflow_id, w.priority,
@@ -105,11 +109,15 @@ _NEXT_DUE = statement("""
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """A workflow whose queues are to be asked for: (id, alias, is public) of each."""
+    """A workflow whose queues are to be asked for: (id, alias, is public) of each.
+
+    `plan` is the whole workflow, if this process has just been given it and it is small.
+    """
 
     workflow_id: WorkflowId
     priority: int
     queues: tuple[tuple[Mqid, str, bool], ...]
+    plan: Plan | None = None
 
     @classmethod
     def of(cls, plan: Plan) -> Activation:
@@ -118,6 +126,7 @@ class Activation:
             plan.workflow.workflow_id,
             plan.workflow.priority,
             tuple((queue.mqid, queue.alias, queue.is_public) for queue in plan.queues),
+            plan if len(plan.taskforces) <= _MOST_REMEMBERED else None,
         )
 
 
