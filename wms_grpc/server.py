@@ -10,9 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
-from typing import Final
 
 from ewms.wms.v1 import (
     task_directive_service_pb2,
@@ -22,8 +20,7 @@ from ewms.wms.v1 import (
 )
 from ewms_postgres.database import Database, open_database
 from ewms_postgres.embedded import database_from
-from ewms_postgres.errors import DatabaseError
-from ewms_postgres.migrations import SchemaState, check, upgrade
+from ewms_postgres.migrations import bring_schema
 from ewms_postgres.notifications import Listener, Notifier
 from ewms_rpc.channel import open_channel
 from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
@@ -44,13 +41,11 @@ from wms_grpc.engine.outbox import OutboxSettings
 from wms_grpc.engine.queue_stats import QueueStatsRelay
 from wms_grpc.engine.retirement import run_retirement
 from wms_grpc.engine.wakeups import WAKE_CHANNEL, Wakeups
+from wms_grpc.schema import MIGRATIONS, SCHEMA
 from wms_grpc.storage.encoded_revisions import CommittedPart
 from wms_grpc.storage.store import Store
 
 __all__ = ["MIGRATIONS", "SCHEMA", "WmsServer", "run_wms", "wms_server"]
-
-MIGRATIONS: Final = Path(__file__).parent / "storage" / "migrations"
-SCHEMA: Final = "wms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +70,15 @@ async def run_wms(
     """
     require_listenable(_serving(settings))
     async with database_from(settings.database, settings.data) as url:
-        await _bring_schema(url, is_embedded=settings.database == "embedded")
+        await bring_schema(
+            url,
+            script_location=MIGRATIONS,
+            schema=SCHEMA,
+            is_embedded=settings.database == "embedded",
+        )
         async with wms_server(settings, url) as server:
             on_ready(server.address)
             await server.rpc.serve(stop)
-
-
-async def _bring_schema(url: str, *, is_embedded: bool) -> None:
-    """Make the schema where there is none; change an older one only if it is embedded.
-
-    On a database of others, servers of the older version may still be at work: there it is for
-    the operator to say when.
-    """
-    state = await check(url, script_location=MIGRATIONS, schema=SCHEMA)
-    if state is SchemaState.OLDER and not is_embedded:
-        raise DatabaseError("the WMS's schema is of an older version: run `ewms db upgrade`")
-    await upgrade(url, script_location=MIGRATIONS, schema=SCHEMA)
 
 
 @asynccontextmanager

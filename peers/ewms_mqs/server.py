@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import typer
 
@@ -40,19 +39,17 @@ from ewms_mqs.mqs_service import MqsServicer
 from ewms_mqs.publishing import Publishing
 from ewms_mqs.register import Register
 from ewms_mqs.retention import Retention
+from ewms_mqs.schema import MIGRATIONS, SCHEMA
 from ewms_mqs.signals import CHANNELS, Signals
 from ewms_mqs.tokens import Tokens
 from ewms_mqs.watching import Watching
 from ewms_postgres.database import Database, open_database
 from ewms_postgres.embedded import database_from
-from ewms_postgres.migrations import upgrade
+from ewms_postgres.migrations import bring_schema
 from ewms_postgres.notifications import Listener, Notifier
 from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
 
 __all__ = ["MIGRATIONS", "SCHEMA", "RunningMqs", "mqs_server", "run_mqs"]
-
-SCHEMA = "mqs"
-MIGRATIONS = Path(__file__).parent / "migrations"
 
 _COUNT_SECONDS = 1.0
 _TIDY_SECONDS = 5.0
@@ -79,15 +76,20 @@ async def run_mqs(settings: MqsSettings, stop: asyncio.Event) -> None:
 async def mqs_server(settings: MqsSettings) -> AsyncIterator[RunningMqs]:
     """An MQS, for as long as the block runs; it serves when the block begins.
 
-    Raises DatabaseUnavailable, DatabaseTooNew, EmbeddedPostgresError, NotAnAddress, NotLoopback,
-    CannotListen (OSError for the address of the keys) when it cannot start; what is wrong with
-    the address itself before the database is touched.
+    Raises DatabaseUnavailable, DatabaseTooNew, DatabaseTooOld, EmbeddedPostgresError,
+    NotAnAddress, NotLoopback, CannotListen (OSError for the address of the keys) when it cannot
+    start; what is wrong with the address itself before the database is touched.
     """
     serving = ServerSettings(listen=settings.listen, insecure=settings.insecure)
     require_listenable(serving)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_from(settings.database, settings.data))
-        await upgrade(url, script_location=MIGRATIONS, schema=SCHEMA)
+        await bring_schema(
+            url,
+            script_location=MIGRATIONS,
+            schema=SCHEMA,
+            is_embedded=settings.database == "embedded",
+        )
         database = await stack.enter_async_context(
             open_database(url, application_name="ewms-mqs", max_size=settings.connections)
         )
