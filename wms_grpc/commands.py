@@ -48,6 +48,7 @@ def wms(
     write_timeout: Annotated[str | None, _option("write_timeout")] = None,
     max_connections: Annotated[int | None, _option("max_connections")] = None,
     pooled: Annotated[bool | None, _option("pooled", "--pooled")] = None,
+    metrics: Annotated[str | None, _option("metrics")] = None,
     log_json: Annotated[bool | None, _option("log_json", "--log-json")] = None,
     log_level: Annotated[str | None, _option("log_level")] = None,
 ) -> None:

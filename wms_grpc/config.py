@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ewms_rpc.addresses import optional_tcp_address
 from wms_grpc.domain.submission import ClusterLocation, ClusterLocations
 
 __all__ = ["WmsSettings"]
@@ -86,6 +87,9 @@ class WmsSettings(BaseSettings):
     )
     max_connections: int = Field(16, ge=4, description="most connections to the database")
     pooled: bool = Field(False, description="the URL is a pooler's in transaction mode")
+    metrics: Annotated[str, AfterValidator(optional_tcp_address)] = Field(
+        "", description="HOST:PORT of the metrics for Prometheus; by default not served"
+    )
     log_json: bool = Field(False, description="log as JSON")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least level that is logged"

@@ -23,6 +23,7 @@ from ewms_postgres.embedded import database_from
 from ewms_postgres.migrations import bring_schema
 from ewms_postgres.notifications import Listener, Notifier
 from ewms_rpc.channel import open_channel
+from ewms_rpc.metrics_http import MetricSource, serve_metrics
 from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
 from wms_grpc.api.errors import rpc_error
 from wms_grpc.api.submissions import further_violations
@@ -41,6 +42,7 @@ from wms_grpc.engine.outbox import OutboxSettings
 from wms_grpc.engine.queue_stats import QueueStatsRelay
 from wms_grpc.engine.retirement import run_retirement
 from wms_grpc.engine.wakeups import WAKE_CHANNEL, Wakeups
+from wms_grpc.metrics import wms_metrics
 from wms_grpc.schema import MIGRATIONS, SCHEMA
 from wms_grpc.storage.encoded_revisions import CommittedPart
 from wms_grpc.storage.store import Store
@@ -50,10 +52,11 @@ __all__ = ["MIGRATIONS", "SCHEMA", "WmsServer", "run_wms", "wms_server"]
 
 @dataclass(frozen=True, slots=True)
 class WmsServer:
-    """A WMS that serves."""
+    """A WMS that serves. `metrics_address` is HOST:PORT, or empty."""
 
     rpc: RpcServer
     store: Store
+    metrics_address: str
 
     @property
     def address(self) -> str:
@@ -102,10 +105,13 @@ async def wms_server(settings: WmsSettings, url: str) -> AsyncIterator[WmsServer
         server = await stack.enter_async_context(
             RpcServer(_serving(settings), parts.services(), error_table=rpc_error)
         )
+        metrics_address = await stack.enter_async_context(
+            serve_metrics(settings.metrics, parts.metrics())
+        )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         loops = [group.create_task(loop) for loop in parts.loops()]
         try:
-            yield WmsServer(server, parts.store)
+            yield WmsServer(server, parts.store, metrics_address)
         finally:
             await server.drain()
             for loop in loops:
@@ -173,6 +179,10 @@ class _Parts:
             ),
             _service(tms_service_pb2, "TmsService", tms_service),
         ]
+
+    def metrics(self) -> list[MetricSource]:
+        """Return what a scrape reads."""
+        return wms_metrics(self.store.db, self._feed)
 
     def loops(self) -> list[Coroutine[None, None, None]]:
         """Return what runs for as long as the server does."""

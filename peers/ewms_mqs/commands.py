@@ -37,6 +37,7 @@ def mqs(
     data: Annotated[Path | None, _option("data")] = None,
     connections: Annotated[int | None, _option("connections")] = None,
     jwks: Annotated[str | None, _option("jwks")] = None,
+    metrics: Annotated[str | None, _option("metrics")] = None,
     log_json: Annotated[bool | None, _option("log_json", "--log-json")] = None,
     log_level: Annotated[str | None, _option("log_level")] = None,
     broker: Annotated[str | None, _option("broker")] = None,

@@ -9,8 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ewms_rpc.addresses import optional_tcp_address
 
 __all__ = ["MqsSettings"]
 
@@ -43,6 +45,9 @@ class MqsSettings(BaseSettings):
     connections: int = Field(8, ge=2, le=200, description="Greatest number of connections.")
     jwks: str = Field(
         "", description="HOST:PORT of the public keys over HTTP. Default: not served."
+    )
+    metrics: Annotated[str, AfterValidator(optional_tcp_address)] = Field(
+        "", description="HOST:PORT of the metrics for Prometheus. Default: not served."
     )
     log_json: bool = Field(False, description="Log JSON instead of text.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

@@ -35,6 +35,7 @@ from ewms_mqs.grants import Grants
 from ewms_mqs.jwks_http import serve_jwks
 from ewms_mqs.keys import KeyRing
 from ewms_mqs.messages import BrokerAddress, Profiles
+from ewms_mqs.metrics import mqs_metrics
 from ewms_mqs.mqs_service import MqsServicer
 from ewms_mqs.publishing import Publishing
 from ewms_mqs.register import Register
@@ -47,6 +48,7 @@ from ewms_postgres.database import Database, open_database
 from ewms_postgres.embedded import database_from
 from ewms_postgres.migrations import bring_schema
 from ewms_postgres.notifications import Listener, Notifier
+from ewms_rpc.metrics_http import serve_metrics
 from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
 
 __all__ = ["MIGRATIONS", "SCHEMA", "RunningMqs", "mqs_server", "run_mqs"]
@@ -58,11 +60,12 @@ _KEYS_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class RunningMqs:
-    """An MQS that serves. `address` is HOST:PORT, `jwks_address` too, or empty."""
+    """An MQS that serves. `address` is HOST:PORT, the others too, or empty."""
 
     rpc: RpcServer
     address: str
     jwks_address: str
+    metrics_address: str
 
 
 async def run_mqs(settings: MqsSettings, stop: asyncio.Event) -> None:
@@ -107,7 +110,9 @@ async def mqs_server(settings: MqsSettings) -> AsyncIterator[RunningMqs]:
         if settings.jwks:
             jwks = serve_jwks(settings.jwks, parts.keys.jwks_json)
             jwks_address = await stack.enter_async_context(jwks)
-        yield RunningMqs(rpc, rpc.address, jwks_address)
+        metrics = serve_metrics(settings.metrics, mqs_metrics(database, settings))
+        metrics_address = await stack.enter_async_context(metrics)
+        yield RunningMqs(rpc, rpc.address, jwks_address, metrics_address)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,23 @@ class Agent:
         self._assignments = Assignments(
             grid.dispatcher, self._journal, self._book, self._reports, runner
         )
+        self._lease: Lease | None = None
         self._room = asyncio.Semaphore(_MAX_AT_ONCE)
+
+    @property
+    def schedd(self) -> str:
+        """Whose agent it is."""
+        return self._grid.schedd
+
+    @property
+    def book(self) -> ClusterBook:
+        """Its clusters."""
+        return self._book
+
+    @property
+    def lease_seconds(self) -> float:
+        """What is left of its lease; 0 without one."""
+        return self._lease.seconds_left if self._lease else 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -153,7 +169,7 @@ class Agent:
         stream = self._stub.WatchAssignments(request, wait_for_ready=True)
         beat: asyncio.Task[None] | None = None
         try:
-            lease = await self._first_lease(stream)
+            lease = self._lease = await self._first_lease(stream)
             beat = group.create_task(lease.beat())
             backoff.reset()
             while True:
@@ -163,6 +179,7 @@ class Agent:
                 await self._take(message, lease, group)
         finally:
             stream.cancel()
+            self._lease = None
             if beat is not None:
                 beat.cancel()
 

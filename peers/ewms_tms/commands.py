@@ -42,6 +42,9 @@ def tms(
         str | None, typer.Option(help="How pilots run tasks: process or apptainer.")
     ] = None,
     pilot: Annotated[str | None, typer.Option(help="The pilot's command line.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the metrics for Prometheus.")
+    ] = None,
     log_json: Annotated[bool | None, typer.Option("--log-json", help="Log JSON.")] = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
 ) -> None:
@@ -65,7 +68,7 @@ def tms(
     logs.configure(settings.log_json, settings.log_level)
     try:
         run(lambda stop: _run(settings, stop))
-    except DataFolderInUse as error:
+    except (DataFolderInUse, OSError) as error:
         typer.echo(f"ewms tms: {error}", err=True)
         raise typer.Exit(1) from None
 

@@ -12,9 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ewms_rpc.addresses import optional_tcp_address
 from ewms_tms.submission import Runner
 
 __all__ = ["TmsSettings"]
@@ -61,6 +62,9 @@ class TmsSettings(BaseSettings):
         timedelta(days=7),
         ge=timedelta(hours=1),
         description="For how long files of ended clusters are kept; seconds, or ISO 8601.",
+    )
+    metrics: Annotated[str, AfterValidator(optional_tcp_address)] = Field(
+        "", description="HOST:PORT of the metrics for Prometheus. Default: not served."
     )
     log_json: bool = Field(False, description="Log JSON instead of text.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

@@ -16,10 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ewms_rpc.channel import open_channel
+from ewms_rpc.metrics_http import serve_metrics
 from ewms_tms.agent import Agent
 from ewms_tms.config import TmsSettings
 from ewms_tms.durable_files import write_whole
 from ewms_tms.grid.local import LocalMachine, open_local_grids
+from ewms_tms.metrics import tms_metrics
 
 __all__ = ["DataFolderInUse", "run_tms"]
 
@@ -49,6 +51,8 @@ async def run_tms(
     ------
     DataFolderInUse
         Another TMS works in the data folder.
+    OSError
+        The metrics' address cannot be had, or the data folder not be made.
     """
     folder = settings.data.absolute()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -61,14 +65,11 @@ async def run_tms(
                 announce(settings.schedd)
             waiting.discard(schedd)
 
-        async with (
-            open_channel(
-                settings.wms,
-                insecure=settings.insecure,
-                longest_reconnect=_LONGEST_RECONNECT_SECONDS,
-            ) as channel,
-            asyncio.TaskGroup() as group,
-        ):
+        async with open_channel(
+            settings.wms,
+            insecure=settings.insecure,
+            longest_reconnect=_LONGEST_RECONNECT_SECONDS,
+        ) as channel:
             agents = [
                 Agent(
                     agent_id=_agent_id(folder),
@@ -81,11 +82,15 @@ async def run_tms(
                 )
                 for grid in open_local_grids(machine)
             ]
-            programs = [machine.run(), *(agent.run() for agent in agents)]
-            running = [group.create_task(program) for program in programs]
-            await stop.wait()
-            for task in running:
-                task.cancel()
+            async with (
+                serve_metrics(settings.metrics, tms_metrics(agents)),
+                asyncio.TaskGroup() as group,
+            ):
+                programs = [machine.run(), *(agent.run() for agent in agents)]
+                running = [group.create_task(program) for program in programs]
+                await stop.wait()
+                for task in running:
+                    task.cancel()
 
 
 @contextmanager
