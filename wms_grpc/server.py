@@ -25,6 +25,7 @@ from ewms_postgres.notifications import Listener, Notifier
 from ewms_rpc.channel import open_channel
 from ewms_rpc.metrics_http import MetricSource, serve_metrics
 from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
+from ewms_rpc.tls import client_tls
 from wms_grpc.api.errors import rpc_error
 from wms_grpc.api.submissions import further_violations
 from wms_grpc.api.task_directive_service import TaskDirectiveService
@@ -99,7 +100,11 @@ async def wms_server(settings: WmsSettings, url: str) -> AsyncIterator[WmsServer
         notifier = await stack.enter_async_context(Notifier(url, application_name="ewms-wms"))
         channel = await stack.enter_async_context(
             # Not retried by the channel: the loops try again themselves, with the reason shown.
-            open_channel(settings.mqs, insecure=settings.mqs_insecure)
+            open_channel(
+                settings.mqs,
+                insecure=settings.mqs_insecure,
+                tls=client_tls(settings.mqs_ca, settings.mqs_cert, settings.mqs_key),
+            )
         )
         parts = _Parts(settings, url, db, notifier, Mqs(channel, settings.mqs))
         server = await stack.enter_async_context(
@@ -122,6 +127,7 @@ def _serving(settings: WmsSettings) -> ServerSettings:
     return ServerSettings(
         listen=settings.listen,
         insecure=settings.insecure,
+        tls=settings.tls,
         write_timeout=settings.write_timeout.total_seconds(),
     )
 

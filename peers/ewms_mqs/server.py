@@ -83,7 +83,7 @@ async def mqs_server(settings: MqsSettings) -> AsyncIterator[RunningMqs]:
     NotAnAddress, NotLoopback, CannotListen (OSError for the address of the keys) when it cannot
     start; what is wrong with the address itself before the database is touched.
     """
-    serving = ServerSettings(listen=settings.listen, insecure=settings.insecure)
+    serving = ServerSettings(listen=settings.listen, insecure=settings.insecure, tls=settings.tls)
     require_listenable(serving)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_from(settings.database, settings.data))
@@ -148,7 +148,7 @@ def _wired(
     consuming = Consuming(broker, register, tasks)
     retention = Retention(database, register, broker, draining, signals, settings)
     watching = Watching(register, broker, consuming)
-    broker_address = BrokerAddress()
+    broker_address = BrokerAddress(is_tls=settings.tls is not None)
     profiles = Profiles(broker.type, broker_address)
     events = EventServicer(
         Access(register, tokens, credentials, broker, broker_address),

@@ -29,7 +29,7 @@ from ewms_tms.lease import Lease
 from ewms_tms.reporting import ClusterReporter, Sequence, report_capacity
 from ewms_tms.reports import Reports
 from ewms_tms.retention import expire
-from ewms_tms.submission import Runner
+from ewms_tms.submission import PilotSettings
 
 __all__ = ["Agent"]
 
@@ -65,8 +65,8 @@ class Agent:
         To the WMS.
     folder
         The schedd's folder, where the journal is.
-    runner
-        How pilots run tasks.
+    pilot
+        What every pilot is told.
     retention
         For how long the files of a cluster that has ended are kept.
     note_leased
@@ -79,7 +79,7 @@ class Agent:
         grid: Grid,
         channel: grpc.aio.Channel,
         folder: Path,
-        runner: Runner,
+        pilot: PilotSettings,
         retention: timedelta,
         note_leased: Callable[[str], None],
     ) -> None:
@@ -91,7 +91,7 @@ class Agent:
         self._reports = Reports(channel)
         self._sequence = Sequence()
         self._assignments = Assignments(
-            grid.dispatcher, self._journal, self._book, self._reports, runner
+            grid.dispatcher, self._journal, self._book, self._reports, pilot
         )
         self._lease: Lease | None = None
         self._room = asyncio.Semaphore(_MAX_AT_ONCE)

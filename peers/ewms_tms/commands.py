@@ -29,6 +29,16 @@ def _group() -> None:
 @app.command()
 def tms(
     wms: Annotated[str | None, typer.Option(help="HOST:PORT of the WMS.")] = None,
+    wms_ca: Annotated[
+        Path | None, typer.Option(help="PEM file of the CA of the WMS's certificate.")
+    ] = None,
+    wms_cert: Annotated[
+        Path | None, typer.Option(help="PEM file of a certificate to show to the WMS.")
+    ] = None,
+    wms_key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
+    mqs_ca: Annotated[
+        Path | None, typer.Option(help="PEM file of the CA of the MQS's certificate, for pilots.")
+    ] = None,
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Plain text to another machine.")
     ] = None,

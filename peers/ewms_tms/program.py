@@ -17,11 +17,13 @@ from pathlib import Path
 
 from ewms_rpc.channel import open_channel
 from ewms_rpc.metrics_http import serve_metrics
+from ewms_rpc.tls import client_tls
 from ewms_tms.agent import Agent
 from ewms_tms.config import TmsSettings
 from ewms_tms.durable_files import write_whole
 from ewms_tms.grid.local import LocalMachine, open_local_grids
 from ewms_tms.metrics import tms_metrics
+from ewms_tms.submission import PilotSettings
 
 __all__ = ["DataFolderInUse", "run_tms"]
 
@@ -52,10 +54,11 @@ async def run_tms(
     DataFolderInUse
         Another TMS works in the data folder.
     OSError
-        The metrics' address cannot be had, or the data folder not be made.
+        The metrics' address cannot be had, a certificate not be read, the data folder not be made.
     """
     folder = settings.data.absolute()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mqs_ca = settings.mqs_ca.read_text() if settings.mqs_ca else ""
     with _locked(folder):
         machine = LocalMachine(folder, settings.schedd, settings.slots, settings.pilot)
         waiting = set(settings.schedd)
@@ -68,6 +71,7 @@ async def run_tms(
         async with open_channel(
             settings.wms,
             insecure=settings.insecure,
+            tls=client_tls(settings.wms_ca, settings.wms_cert, settings.wms_key),
             longest_reconnect=_LONGEST_RECONNECT_SECONDS,
         ) as channel:
             agents = [
@@ -76,7 +80,7 @@ async def run_tms(
                     grid=grid,
                     channel=channel,
                     folder=folder / "schedds" / grid.schedd,
-                    runner=settings.runner,
+                    pilot=PilotSettings(settings.runner, mqs_ca),
                     retention=settings.retention,
                     note_leased=note_leased,
                 )
