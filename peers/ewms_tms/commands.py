@@ -47,7 +47,9 @@ def tms(
         list[str] | None, typer.Option(help="A schedd to be the agent of; may be repeated.")
     ] = None,
     grid: Annotated[str | None, typer.Option(help="What runs the workers: local.")] = None,
-    slots: Annotated[int | None, typer.Option(help="Workers that run at once.")] = None,
+    slots: Annotated[
+        int | None, typer.Option(help="Slots of the local grid: one for each core of a worker.")
+    ] = None,
     runner: Annotated[
         str | None, typer.Option(help="How pilots run tasks: process or apptainer.")
     ] = None,

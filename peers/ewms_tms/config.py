@@ -58,7 +58,7 @@ class TmsSettings(BaseSettings):
         default_factory=_default_slots,
         ge=1,
         le=10_000,
-        description="Workers of the local grid that run at once.",
+        description="Slots of the local grid; a worker takes one for each of its cores.",
     )
     runner: Runner = Field(
         "process", description="How pilots run tasks: as containers, or as plain processes."
