@@ -34,8 +34,9 @@ Each setting is an environment variable; those that are options of the command g
 environment. Durations are seconds or ISO 8601 (`PT1H`, `P7D`), tables are JSON. `ewms up` passes
 its environment on to its parts, so all of these hold there, too; its own options are the variables
 `EWMS_UP_DATA`, `EWMS_UP_WMS`, `EWMS_UP_MQS`, `EWMS_UP_SLOTS`, `EWMS_UP_INSECURE` and
-`EWMS_UP_LOG_JSON`. The client knows `EWMS_WMS`, where the WMS is, and `EWMS_INSECURE`, which
-allows plain text beyond this machine.
+`EWMS_UP_LOG_JSON`. The client knows `EWMS_WMS`, where the WMS is, `EWMS_INSECURE`, which
+allows plain text beyond this machine, `EWMS_WMS_CA` and `EWMS_MQS_CA`, PEM files of the CAs of
+their certificates, and `EWMS_CLIENT_CERT` and `EWMS_CLIENT_KEY`, a certificate to show.
 """
 
 
@@ -58,6 +59,8 @@ def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
         return "by the machine"
     value = to_jsonable_python(field.default)
+    if value is None:
+        return "none"
     if isinstance(value, list):
         value = ",".join(value)
     text = value if isinstance(value, str) else json.dumps(value)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from ewms_postgres.errors import DatabaseError
+from ewms_postgres.part_schema import DatabaseSettings, PartSchema, installed_schemas
 from ewms_rpc import logs
 from ewms_rpc.addresses import NotAnAddress, NotLoopback
 from ewms_rpc.running import run
@@ -20,10 +21,11 @@ from wms_grpc.config import WmsSettings
 __all__ = ["app"]
 
 app = typer.Typer()
-_db = typer.Typer(help="The WMS's database.", no_args_is_help=True)
+_db = typer.Typer(help="The databases of WMS and MQS.", no_args_is_help=True)
 app.add_typer(_db, name="db")
 
 _T = TypeVar("_T")
+_Settings = TypeVar("_Settings", bound="DatabaseSettings")
 
 
 def _option(name: str, *flags: str) -> Any:
@@ -35,9 +37,15 @@ def _option(name: str, *flags: str) -> Any:
 def wms(
     listen: Annotated[str | None, _option("listen")] = None,
     insecure: Annotated[bool | None, _option("insecure", "--insecure")] = None,
+    tls_cert: Annotated[Path | None, _option("tls_cert")] = None,
+    tls_key: Annotated[Path | None, _option("tls_key")] = None,
+    tls_client_ca: Annotated[Path | None, _option("tls_client_ca")] = None,
     database: Annotated[str | None, _option("database")] = None,
     data: Annotated[Path | None, _option("data")] = None,
     mqs: Annotated[str | None, _option("mqs")] = None,
+    mqs_ca: Annotated[Path | None, _option("mqs_ca")] = None,
+    mqs_cert: Annotated[Path | None, _option("mqs_cert")] = None,
+    mqs_key: Annotated[Path | None, _option("mqs_key")] = None,
     mqs_insecure: Annotated[bool | None, _option("mqs_insecure", "--mqs-insecure")] = None,
     cluster_locations: Annotated[str | None, _option("cluster_locations")] = None,
     agent_lease: Annotated[str | None, _option("agent_lease")] = None,
@@ -46,6 +54,7 @@ def wms(
     write_timeout: Annotated[str | None, _option("write_timeout")] = None,
     max_connections: Annotated[int | None, _option("max_connections")] = None,
     pooled: Annotated[bool | None, _option("pooled", "--pooled")] = None,
+    metrics: Annotated[str | None, _option("metrics")] = None,
     log_json: Annotated[bool | None, _option("log_json", "--log-json")] = None,
     log_level: Annotated[str | None, _option("log_level")] = None,
 ) -> None:
@@ -67,21 +76,48 @@ def wms(
 
 @_db.command("upgrade")
 def upgrade_schema(
-    database: Annotated[str | None, _option("database")] = None,
-    data: Annotated[Path | None, _option("data")] = None,
+    database: Annotated[
+        str | None, typer.Option(help="Where both schemas are: postgresql://…, or `embedded`.")
+    ] = None,
+    wms_database: Annotated[
+        str | None, typer.Option(help="Where the WMS's is. [env: EWMS_WMS_DATABASE]")
+    ] = None,
+    mqs_database: Annotated[
+        str | None, typer.Option(help="Where the MQS's is. [env: EWMS_MQS_DATABASE]")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the embedded database. [env: EWMS_WMS_DATA and EWMS_MQS_DATA]"
+        ),
+    ] = None,
 ) -> None:
-    """Bring the WMS's schema to this version. Refuses one that a newer version made."""
-    settings = _settings(database=database, data=data)
+    """Bring the schemas of WMS and MQS to this version, each where its part has it.
 
-    async def bring(stop: asyncio.Event) -> str:
-        from ewms_postgres.embedded import database_from
-        from ewms_postgres.migrations import upgrade
-        from wms_grpc.server import MIGRATIONS, SCHEMA
+    Refuses one that a newer version made. An embedded database is upgraded if there is one.
+    """
+    databases = {"wms": wms_database or database, "mqs": mqs_database or database}
+    schemas = [
+        (schema, _checked(schema.settings, database=databases.get(schema.name), data=data))
+        for schema in installed_schemas()
+    ]
 
-        async with database_from(settings.database, settings.data) as url:
-            return (await upgrade(url, script_location=MIGRATIONS, schema=SCHEMA)).name
+    async def bring(stop: asyncio.Event) -> None:
+        for schema, settings in schemas:
+            typer.echo(f"{schema.name}: {await _upgraded(schema, settings)}")
 
-    typer.echo(f"the schema was {_run(bring).lower()}, and is current")
+    _run(bring)
+
+
+async def _upgraded(schema: PartSchema, settings: DatabaseSettings) -> str:
+    from ewms_postgres.embedded import database_from, has_embedded_postgres
+    from ewms_postgres.migrations import upgrade
+
+    if settings.database == "embedded" and not has_embedded_postgres(settings.data):
+        return f"no embedded database in {settings.data}"
+    async with database_from(settings.database, settings.data) as url:
+        before = await upgrade(url, script_location=schema.migrations, schema=schema.name)
+    return f"the schema was {before.value}, and is current"
 
 
 @_db.command("renew-epoch")
@@ -110,9 +146,15 @@ def renew_feed_epoch(
 
 
 def _settings(**options: Any) -> WmsSettings:
+    settings = _checked(WmsSettings, **options)
+    logs.configure(settings.log_json, settings.log_level)
+    return settings
+
+
+def _checked(kind: Callable[..., _Settings], **options: Any) -> _Settings:
     given = {name: value for name, value in options.items() if value is not None}
     try:
-        settings = WmsSettings(**given)
+        settings = kind(**given)
     except ValidationError as error:
         for fault in error.errors():
             typer.echo(f"ewms: {'.'.join(map(str, fault['loc']))}: {fault['msg']}", err=True)
@@ -121,7 +163,6 @@ def _settings(**options: Any) -> WmsSettings:
         typer.echo(f"ewms: {error}", err=True)
         raise typer.Exit(2) from None
     _require_database(settings.database)
-    logs.configure(settings.log_json, settings.log_level)
     return settings
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ewms_rpc.addresses import optional_tcp_address
+from ewms_rpc.server_tls import ServerTls, server_tls
+from ewms_rpc.tls import require_pair
 from wms_grpc.domain.submission import ClusterLocation, ClusterLocations
 
 __all__ = ["WmsSettings"]
@@ -59,9 +62,21 @@ class WmsSettings(BaseSettings):
 
     listen: str = Field("127.0.0.1:50051", description="HOST:PORT to serve on; port 0 takes any")
     insecure: bool = Field(False, description="listen beyond loopback without encryption")
+    tls_cert: Path | None = Field(
+        None, description="pEM file of its certificate chain; with `tls_key` it speaks TLS"
+    )
+    tls_key: Path | None = Field(None, description="pEM file of the certificate's key")
+    tls_client_ca: Path | None = Field(
+        None, description="pEM file of a CA of which every client must have a certificate"
+    )
     database: str = Field("embedded", description="`embedded`, or postgresql://…")
     data: Path = Field(Path("ewms-data"), description="folder of the embedded database")
     mqs: str = Field("127.0.0.1:50052", description="HOST:PORT of the MQS")
+    mqs_ca: Path | None = Field(
+        None, description="PEM file of the CA of the MQS's certificate; with it, the MQS speaks TLS"
+    )
+    mqs_cert: Path | None = Field(None, description="PEM file of a certificate to show to the MQS")
+    mqs_key: Path | None = Field(None, description="PEM file of that certificate's key")
     mqs_insecure: bool = Field(False, description="plain text to an MQS beyond loopback")
     cluster_locations: Annotated[
         dict[str, LocationSetting], BeforeValidator(_json), AfterValidator(_distinct)
@@ -86,10 +101,24 @@ class WmsSettings(BaseSettings):
     )
     max_connections: int = Field(16, ge=4, description="most connections to the database")
     pooled: bool = Field(False, description="the URL is a pooler's in transaction mode")
+    metrics: Annotated[str, AfterValidator(optional_tcp_address)] = Field(
+        "", description="HOST:PORT of the metrics for Prometheus; by default not served"
+    )
     log_json: bool = Field(False, description="log as JSON")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least level that is logged"
     )
+
+    @property
+    def tls(self) -> ServerTls | None:
+        """What it serves with; None for plain text."""
+        return server_tls(self.tls_cert, self.tls_key, self.tls_client_ca)
+
+    @model_validator(mode="after")
+    def _whole_certificates(self) -> Self:
+        _ = self.tls
+        require_pair(self.mqs_cert, self.mqs_key)
+        return self
 
     @property
     def locations(self) -> ClusterLocations:

@@ -10,9 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
-from typing import Final
 
 from ewms.wms.v1 import (
     task_directive_service_pb2,
@@ -22,11 +20,12 @@ from ewms.wms.v1 import (
 )
 from ewms_postgres.database import Database, open_database
 from ewms_postgres.embedded import database_from
-from ewms_postgres.errors import DatabaseError
-from ewms_postgres.migrations import SchemaState, check, upgrade
+from ewms_postgres.migrations import bring_schema
 from ewms_postgres.notifications import Listener, Notifier
 from ewms_rpc.channel import open_channel
+from ewms_rpc.metrics_http import MetricSource, serve_metrics
 from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
+from ewms_rpc.tls import client_tls
 from wms_grpc.api.errors import rpc_error
 from wms_grpc.api.submissions import further_violations
 from wms_grpc.api.task_directive_service import TaskDirectiveService
@@ -45,21 +44,21 @@ from wms_grpc.engine.pilot_tokens import PilotTokens
 from wms_grpc.engine.queue_stats import QueueStatsRelay
 from wms_grpc.engine.retirement import run_retirement
 from wms_grpc.engine.wakeups import WAKE_CHANNEL, Wakeups
+from wms_grpc.metrics import wms_metrics
+from wms_grpc.schema import MIGRATIONS, SCHEMA
 from wms_grpc.storage.encoded_revisions import CommittedPart
 from wms_grpc.storage.store import Store
 
 __all__ = ["MIGRATIONS", "SCHEMA", "WmsServer", "run_wms", "wms_server"]
 
-MIGRATIONS: Final = Path(__file__).parent / "storage" / "migrations"
-SCHEMA: Final = "wms"
-
 
 @dataclass(frozen=True, slots=True)
 class WmsServer:
-    """A WMS that serves."""
+    """A WMS that serves. `metrics_address` is HOST:PORT, or empty."""
 
     rpc: RpcServer
     store: Store
+    metrics_address: str
 
     @property
     def address(self) -> str:
@@ -76,22 +75,15 @@ async def run_wms(
     """
     require_listenable(_serving(settings))
     async with database_from(settings.database, settings.data) as url:
-        await _bring_schema(url, is_embedded=settings.database == "embedded")
+        await bring_schema(
+            url,
+            script_location=MIGRATIONS,
+            schema=SCHEMA,
+            is_embedded=settings.database == "embedded",
+        )
         async with wms_server(settings, url) as server:
             on_ready(server.address)
             await server.rpc.serve(stop)
-
-
-async def _bring_schema(url: str, *, is_embedded: bool) -> None:
-    """Make the schema where there is none; change an older one only if it is embedded.
-
-    On a database of others, servers of the older version may still be at work: there it is for
-    the operator to say when.
-    """
-    state = await check(url, script_location=MIGRATIONS, schema=SCHEMA)
-    if state is SchemaState.OLDER and not is_embedded:
-        raise DatabaseError("the WMS's schema is of an older version: run `ewms db upgrade`")
-    await upgrade(url, script_location=MIGRATIONS, schema=SCHEMA)
 
 
 @asynccontextmanager
@@ -109,16 +101,23 @@ async def wms_server(settings: WmsSettings, url: str) -> AsyncIterator[WmsServer
         notifier = await stack.enter_async_context(Notifier(url, application_name="ewms-wms"))
         channel = await stack.enter_async_context(
             # Not retried by the channel: the loops try again themselves, with the reason shown.
-            open_channel(settings.mqs, insecure=settings.mqs_insecure)
+            open_channel(
+                settings.mqs,
+                insecure=settings.mqs_insecure,
+                tls=client_tls(settings.mqs_ca, settings.mqs_cert, settings.mqs_key),
+            )
         )
         parts = _Parts(settings, url, db, notifier, Mqs(channel, settings.mqs))
         server = await stack.enter_async_context(
             RpcServer(_serving(settings), parts.services(), error_table=rpc_error)
         )
+        metrics_address = await stack.enter_async_context(
+            serve_metrics(settings.metrics, parts.metrics())
+        )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         loops = [group.create_task(loop) for loop in parts.loops()]
         try:
-            yield WmsServer(server, parts.store)
+            yield WmsServer(server, parts.store, metrics_address)
         finally:
             await server.drain()
             for loop in loops:
@@ -129,6 +128,7 @@ def _serving(settings: WmsSettings) -> ServerSettings:
     return ServerSettings(
         listen=settings.listen,
         insecure=settings.insecure,
+        tls=settings.tls,
         write_timeout=settings.write_timeout.total_seconds(),
     )
 
@@ -196,6 +196,10 @@ class _Parts:
             ),
             _service(tms_service_pb2, "TmsService", tms_service),
         ]
+
+    def metrics(self) -> list[MetricSource]:
+        """Return what a scrape reads."""
+        return wms_metrics(self.store.db, self._feed)
 
     def loops(self) -> list[Coroutine[None, None, None]]:
         """Return what runs for as long as the server does."""

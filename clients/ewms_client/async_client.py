@@ -21,6 +21,7 @@ from ewms_client.feeds import TaskforcesEvent, WorkflowsEvent, watch_taskforces,
 from ewms_client.publishing import publish_events
 from ewms_client.queue_access import QueueAccess
 from ewms_client.queues import Brokers, find_queue
+from ewms_client.trust import Trust
 from ewms_client.view import WorkflowView
 from ewms_client.waiting import Condition, wait_until
 from ewms_client.watching import WatchEvent, watch_workflow
@@ -41,7 +42,10 @@ class AsyncClient(WmsCalls):
     insecure
         Plain text to a WMS on another machine is wanted. Loopback is plain text, all else TLS.
     root_certificates
-        PEM, for TLS. Default: those that gRPC brings.
+        PEM of the CA of the WMS's certificate; with it, TLS is spoken on loopback, too. Default:
+        the file that `EWMS_WMS_CA` names, else those that gRPC brings.
+    mqs_root_certificates
+        The same of the MQS. Default: `EWMS_MQS_CA`, else those of the WMS.
     timeout
         Deadline of each single call, in seconds.
     patience
@@ -54,14 +58,16 @@ class AsyncClient(WmsCalls):
         *,
         insecure: bool = False,
         root_certificates: bytes | None = None,
+        mqs_root_certificates: bytes | None = None,
         timeout: float = 30.0,
         patience: float = 600.0,
     ) -> None:
         address = wms or os.environ.get("EWMS_WMS") or DEFAULT_WMS
-        self._channel = connect(address, insecure=insecure, root_certificates=root_certificates)
+        trust = Trust.given(root_certificates, mqs_root_certificates)
+        self._channel = connect(address, insecure=insecure, tls=trust.wms)
         super().__init__(self._channel, timeout)
         self._patience = patience
-        self._brokers = Brokers(root_certificates)
+        self._brokers = Brokers(trust.mqs)
 
     async def __aenter__(self) -> Self:
         return self

@@ -20,6 +20,7 @@ from ewms.wms.v1 import (
 )
 from ewms_client.errors import Unavailable, typed
 from ewms_rpc.channel import open_channel
+from ewms_rpc.tls import ClientTls
 
 __all__ = ["Metadata", "ReceivingCall", "answer", "connect", "received"]
 
@@ -43,13 +44,9 @@ class ReceivingCall(Protocol[_Sent]):
     def cancel(self) -> bool: ...
 
 
-def connect(
-    address: str, *, insecure: bool, root_certificates: bytes | None = None
-) -> grpc.aio.Channel:
+def connect(address: str, *, insecure: bool, tls: ClientTls | None = None) -> grpc.aio.Channel:
     """A channel to `HOST:PORT`, over which unary calls are tried again. Connects with the first."""
-    return open_channel(
-        address, insecure=insecure, root_certificates=root_certificates, retried=_RETRIED
-    )
+    return open_channel(address, insecure=insecure, tls=tls, retried=_RETRIED)
 
 
 def _was_cancelled_here() -> bool:

@@ -8,12 +8,13 @@ Entry points are named after what they bring: asked for `mqs`, the one of that n
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import EntryPoint
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -33,7 +34,8 @@ _HELP = """Event Workflow Management System.
 
 Every command of the client finds the server by --wms HOST:PORT or EWMS_WMS. With --json it prints
 messages in the protobuf JSON mapping, one object a line, and errors as one JSON object on stderr.
-Beyond this machine it speaks TLS, unless EWMS_INSECURE=1 allows plain text.
+Beyond this machine it speaks TLS, unless EWMS_INSECURE=1 allows plain text; --wms-ca and --mqs-ca,
+which go before the command, name the CAs of certificates that are not publicly trusted.
 
 Exit codes: 0 done; 1 something else failed; 2 wrong usage; 3 not found; 4 invalid argument;
 5 not possible in this state; 6 unavailable, try again; 7 not in time; 8 the workflow failed or was
@@ -128,8 +130,19 @@ _app = typer.Typer(cls=_Commands, help=_HELP, no_args_is_help=True, rich_markup_
 
 
 @_app.callback()
-def _root() -> None:
-    return None
+def _root(
+    wms_ca: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="CA of the WMS's certificate. [env: EWMS_WMS_CA]"),
+    ] = None,
+    mqs_ca: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="CA of the MQS's certificate. [env: EWMS_MQS_CA]"),
+    ] = None,
+) -> None:
+    for variable, file in (("EWMS_WMS_CA", wms_ca), ("EWMS_MQS_CA", mqs_ca)):
+        if file is not None:
+            os.environ[variable] = file
 
 
 def main() -> None:

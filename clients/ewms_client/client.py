@@ -149,6 +149,7 @@ class Client:
         *,
         insecure: bool = False,
         root_certificates: bytes | None = None,
+        mqs_root_certificates: bytes | None = None,
         timeout: float = 30.0,
         patience: float = 600.0,
     ) -> None:
@@ -158,6 +159,7 @@ class Client:
                 wms,
                 insecure=insecure,
                 root_certificates=root_certificates,
+                mqs_root_certificates=mqs_root_certificates,
                 timeout=timeout,
                 patience=patience,
             )

@@ -18,6 +18,7 @@ from ewms_client.queue_access import QueueAccess
 from ewms_client.view import WorkflowView
 from ewms_client.waiting import wait_until
 from ewms_client.watching import WatchEvent
+from ewms_rpc.tls import ClientTls
 
 if TYPE_CHECKING:
     from ewms.mqs.v1.event_service_pb2_grpc import EventServiceAsyncStub
@@ -29,10 +30,16 @@ _Watch = Callable[[str], AsyncGenerator[WatchEvent, None]]
 
 
 class Brokers:
-    """Channels to brokers, by address; opened at first use, closed together."""
+    """Channels to brokers, by address; opened at first use, closed together.
 
-    def __init__(self, root_certificates: bytes | None) -> None:
-        self._root_certificates = root_certificates
+    Parameters
+    ----------
+    tls
+        For those whose queues say that they speak it.
+    """
+
+    def __init__(self, tls: ClientTls) -> None:
+        self._tls = tls
         self._channels: dict[tuple[str, bool], grpc.aio.Channel] = {}
 
     def stub_at(self, address: str, is_tls: bool) -> EventServiceAsyncStub:
@@ -40,7 +47,7 @@ class Brokers:
         key = (address, is_tls)
         if key not in self._channels:
             self._channels[key] = connect(
-                address, insecure=not is_tls, root_certificates=self._root_certificates
+                address, insecure=not is_tls, tls=self._tls if is_tls else None
             )
         return EventServiceStub(self._channels[key])
 

@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
@@ -29,7 +30,7 @@ from ewms_postgres.errors import (
 from ewms_postgres.statements import Statement
 from ewms_postgres.transaction import Executor, Session, Transaction
 
-__all__ = ["Database", "Executor", "Isolation", "Transaction", "open_database"]
+__all__ = ["Database", "Executor", "Isolation", "PoolUsage", "Transaction", "open_database"]
 
 Isolation = Literal["read_committed", "repeatable_read", "serializable"]
 
@@ -43,6 +44,15 @@ _DEFAULT_STATEMENT_TIMEOUT = timedelta(seconds=60)
 _GRACE_FOR_THE_SERVER = timedelta(seconds=5)
 
 
+@dataclass(frozen=True, slots=True)
+class PoolUsage:
+    """Connections of a pool: that there are, that somebody uses, and that there may be."""
+
+    n_open: int
+    n_in_use: int
+    limit: int
+
+
 class Database:
     """A pool of connections to one database; made by `open_database`."""
 
@@ -53,6 +63,13 @@ class Database:
         self._single: Callable[[], AbstractAsyncContextManager[Session]] = (
             self.transaction if pooled else self._session
         )
+
+    @property
+    def usage(self) -> PoolUsage:
+        """How much of the pool is in use now."""
+        pool = self._pool
+        n_open = pool.get_size()
+        return PoolUsage(n_open, n_open - pool.get_idle_size(), pool.get_max_size())
 
     async def fetch(self, statement: Statement, /, **values: object) -> list[asyncpg.Record]:
         """Run one statement by itself and return all rows."""

@@ -31,6 +31,7 @@ __all__ = [
     "WrongMajorVersion",
     "database_from",
     "embedded_postgres",
+    "has_embedded_postgres",
 ]
 
 _T = TypeVar("_T")
@@ -98,6 +99,11 @@ async def database_from(setting: str, data: Path, *, database: str = "ewms") -> 
     async with embedded_postgres(data) as server:
         await server.ensure_database(database)
         yield server.url(database)
+
+
+def has_embedded_postgres(data_dir: Path) -> bool:
+    """Whether there is a server's folder, running or not."""
+    return (data_dir / "postgres" / "PG_VERSION").exists()
 
 
 class _Users:

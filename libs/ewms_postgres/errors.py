@@ -11,7 +11,8 @@
     ├── StatementTimeout
     ├── LockNotAvailable
     ├── TextRefused
-    └── DatabaseTooNew               .found, .known
+    ├── DatabaseTooNew               .found, .known
+    └── DatabaseTooOld               .found, .known
 
 No message ever holds a statement or a row's values, since messages travel to logs and further;
 the driver's own error stays reachable as `__cause__`.
@@ -32,6 +33,7 @@ __all__ = [
     "ConstraintViolation",
     "DatabaseError",
     "DatabaseTooNew",
+    "DatabaseTooOld",
     "DatabaseUnavailable",
     "DeadlockDetected",
     "LockNotAvailable",
@@ -122,6 +124,21 @@ class DatabaseTooNew(DatabaseError):
         super().__init__(
             f"schema {schema!r} is at revision {found!r}, which this version does not know"
             f" (its newest is {known!r}); run the newer version"
+        )
+        self.found = found
+        self.known = known
+
+
+class DatabaseTooOld(DatabaseError):
+    """The schema was written by an older version, which may be at work still.
+
+    `found` is the database's revision, `known` the newest one of the running program.
+    """
+
+    def __init__(self, schema: str, found: str, known: str) -> None:
+        super().__init__(
+            f"schema {schema!r} is at revision {found!r}, older than this version's {known!r}:"
+            " stop what uses it, run `ewms db upgrade`"
         )
         self.found = found
         self.known = known

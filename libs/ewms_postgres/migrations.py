@@ -1,8 +1,9 @@
 """Bringing a schema to the revision that the program was written for.
 
 Guarantees that any number of programs may start at once (one upgrades, the others wait), that an
-upgrade happens whole or not at all, and that a schema of a newer program is never touched. When
-there is nothing to do, it costs one query, and Alembic is not even imported.
+upgrade happens whole or not at all, that a schema of a newer program is never touched, and that no
+server changes one on a database of others. When there is nothing to do, it costs one query, and
+Alembic is not even imported.
 """
 
 from __future__ import annotations
@@ -25,9 +26,14 @@ import structlog
 
 from ewms_postgres.advisory_lock import hold_advisory_lock
 from ewms_postgres.connection import connect, held_connection
-from ewms_postgres.errors import DatabaseTooNew, DatabaseUnavailable, translated
+from ewms_postgres.errors import (
+    DatabaseTooNew,
+    DatabaseTooOld,
+    DatabaseUnavailable,
+    translated,
+)
 
-__all__ = ["SchemaState", "check", "upgrade"]
+__all__ = ["SchemaState", "bring_schema", "check", "upgrade"]
 
 _log = structlog.get_logger(__name__)
 
@@ -75,6 +81,19 @@ async def check(url: str, *, script_location: Path | Traversable, schema: str) -
             return scripts.state_of(await _revision(connection, schema))
 
 
+async def bring_schema(
+    url: str, *, script_location: Path | Traversable, schema: str, is_embedded: bool
+) -> SchemaState:
+    """What a server does at its start: `upgrade`, but an older schema only if it is embedded.
+
+    On a database of others, servers of the older version may still be at work: there it is for
+    the operator to say when, by `ewms db upgrade`. One that has no schema yet is given it.
+
+    Raises DatabaseTooOld beside what `upgrade` raises.
+    """
+    return await _bring(url, script_location, schema, may_change=is_embedded)
+
+
 async def upgrade(url: str, *, script_location: Path | Traversable, schema: str) -> SchemaState:
     """Bring the schema to the newest revision, creating it if it does not exist.
 
@@ -90,18 +109,24 @@ async def upgrade(url: str, *, script_location: Path | Traversable, schema: str)
     Returns the state before. Raises DatabaseTooNew for a revision that is not among ours, and
     DatabaseUnavailable when the server cannot be reached.
     """
+    return await _bring(url, script_location, schema, may_change=True)
+
+
+async def _bring(
+    url: str, script_location: Path | Traversable, schema: str, *, may_change: bool
+) -> SchemaState:
     with ExitStack() as stack:
         folder = stack.enter_context(as_file(script_location))
         scripts = await asyncio.to_thread(_read_scripts, folder)
         async with held_connection(
             url, application_name="ewms-migrations", command_timeout=_UPGRADE_TIMEOUT
         ) as connection:
-            state = await _settled_state(connection, scripts, schema)
+            state = await _settled_state(connection, scripts, schema, may_change)
             if state is SchemaState.CURRENT:
                 return state
             await hold_advisory_lock(connection, f"migrations of {schema}")
             # Whoever held the lock has done it for us, perhaps.
-            state = await _settled_state(connection, scripts, schema)
+            state = await _settled_state(connection, scripts, schema, may_change)
             if state is not SchemaState.CURRENT:
                 with translated(connection):
                     await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
@@ -111,12 +136,14 @@ async def upgrade(url: str, *, script_location: Path | Traversable, schema: str)
 
 
 async def _settled_state(
-    connection: asyncpg.Connection[Any], scripts: _Scripts, schema: str
+    connection: asyncpg.Connection[Any], scripts: _Scripts, schema: str, may_change: bool
 ) -> SchemaState:
     revision = await _revision(connection, schema)
     state = scripts.state_of(revision)
     if state is SchemaState.NEWER:
         raise DatabaseTooNew(schema, str(revision), scripts.head)
+    if state is SchemaState.OLDER and not may_change:
+        raise DatabaseTooOld(schema, str(revision), scripts.head)
     return state
 
 

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-__all__ = ["NotAnAddress", "NotLoopback", "is_loopback", "require_address"]
+__all__ = [
+    "NotAnAddress",
+    "NotLoopback",
+    "is_loopback",
+    "optional_tcp_address",
+    "require_address",
+]
 
 _UNIX = ("unix:", "unix-abstract:")
 _GREATEST_PORT = 65535
@@ -44,3 +50,12 @@ def require_address(address: str) -> None:
     is_bracketed = host.startswith("[") and host.endswith("]")
     if not separator or not is_port or (":" in host and not is_bracketed):
         raise NotAnAddress(f"{address!r} is not HOST:PORT")
+
+
+def optional_tcp_address(address: str) -> str:
+    """The address itself, HOST:PORT or empty for none; raises `NotAnAddress` for anything else."""
+    if address.startswith(_UNIX):
+        raise NotAnAddress(f"{address!r} is not HOST:PORT")
+    if address:
+        require_address(address)
+    return address

@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
 from ewms_rpc.addresses import is_loopback
+from ewms_rpc.tls import ClientTls
 
 __all__ = ["DEADLINE", "open_channel"]
 
@@ -35,7 +36,7 @@ def open_channel(
     address: str,
     *,
     insecure: bool = False,
-    root_certificates: bytes | None = None,
+    tls: ClientTls | None = None,
     retried: Sequence[ServiceDescriptor] = (),
     max_message_bytes: int = _MAX_MESSAGE_BYTES,
     longest_reconnect: float = _LONGEST_RECONNECT_SECONDS,
@@ -47,10 +48,10 @@ def open_channel(
     address
         `host:port`, or `unix:path`.
     insecure
-        Plain text beyond this machine is wanted. Loopback is always plain text, every other
-        address TLS.
-    root_certificates
-        PEM, for TLS; None for the ones that gRPC brings.
+        Plain text beyond this machine is wanted. Without `tls` loopback is always plain text, and
+        every other address TLS with the CAs that gRPC brings.
+    tls
+        TLS whatever the address, and how.
     retried
         Services whose unary calls are tried up to five times while the server is UNAVAILABLE.
         They must be idempotent; ours are.
@@ -61,9 +62,9 @@ def open_channel(
         only where the callers are few.
     """
     options = _options(retried, max_message_bytes, longest_reconnect)
-    if insecure or is_loopback(address):
+    if tls is None and (insecure or is_loopback(address)):
         return grpc.aio.insecure_channel(address, options=options)
-    credentials = grpc.ssl_channel_credentials(root_certificates)
+    credentials = (tls or ClientTls()).credentials()
     return grpc.aio.secure_channel(address, credentials, options=options)
 
 

@@ -18,6 +18,7 @@ from ewms_rpc.channel import open_channel
 from ewms_rpc.context import CallContext
 from ewms_rpc.errors import NotFound
 from ewms_rpc.methods import Service
+from ewms_rpc.tls import ClientTls
 
 __all__ = ["HealthServicer", "NotServing", "await_serving", "health_service"]
 
@@ -99,7 +100,12 @@ class NotServing(TimeoutError):
 
 
 async def await_serving(
-    address: str, service: str = "", *, deadline: float = 30.0, insecure: bool = False
+    address: str,
+    service: str = "",
+    *,
+    deadline: float = 30.0,
+    insecure: bool = False,
+    tls: ClientTls | None = None,
 ) -> None:
     """Returns as soon as the server says that it serves the service.
 
@@ -111,7 +117,7 @@ async def await_serving(
         The full name; empty for all that the server has.
     deadline
         Seconds to wait for it.
-    insecure
+    insecure, tls
         As in `open_channel`.
 
     Raises
@@ -121,7 +127,7 @@ async def await_serving(
     """
     request = health_pb2.HealthCheckRequest(service=service)
     last = "no answer"
-    async with open_channel(address, insecure=insecure) as channel:
+    async with open_channel(address, insecure=insecure, tls=tls) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

@@ -1,4 +1,4 @@
-"""Counts and times of calls, for Prometheus.
+"""Counts and times of calls, and of loops that fail, for Prometheus.
 
 Labels are bound once for each method and code, so that a call costs two increments. The label
 values are the contract's methods and gRPC's codes, never anything that a client chose.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import grpc
 from prometheus_client import Counter, Gauge, Histogram
 
-__all__ = ["MethodMetrics"]
+__all__ = ["MethodMetrics", "loop_failed"]
 
 _CALLS = Counter("ewms_rpc_calls", "Calls that have ended.", ["method", "code"])
 _SECONDS = Histogram(
@@ -19,6 +19,16 @@ _SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 _OPEN_STREAMS = Gauge("ewms_rpc_open_streams", "Streams that are open.", ["method"])
+_LOOP_FAILURES = Counter(
+    "ewms_loop_failures",
+    "Rounds of a background loop that failed and were put off; kind: outage or fault.",
+    ["loop", "kind"],
+)
+
+
+def loop_failed(loop: str, *, is_outage: bool = True) -> None:
+    """A background loop has to try again; when it is no outage, it is a fault of ours."""
+    _LOOP_FAILURES.labels(loop, "outage" if is_outage else "fault").inc()
 
 
 class MethodMetrics:

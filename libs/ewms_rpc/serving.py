@@ -11,7 +11,6 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 import grpc
@@ -23,6 +22,7 @@ from ewms_rpc.health import HealthServicer, health_service
 from ewms_rpc.identity import Authenticator, LoopbackUser
 from ewms_rpc.methods import ErrorTable, Service, methods_of
 from ewms_rpc.reflection import reflection_services
+from ewms_rpc.server_tls import ServerTls
 from ewms_rpc.traffic import Traffic
 
 __all__ = [
@@ -38,24 +38,6 @@ _log = structlog.get_logger(__name__)
 
 # For what is written already: gRPC sends the last statuses within it.
 _FLUSH_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class ServerTls:
-    """PEM files: the server's certificate chain and key, and the CA of its clients, if any."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
-
-    def credentials(self) -> grpc.ServerCredentials:
-        """The files as gRPC wants them. Raises `OSError` when one cannot be read."""
-        client_ca = self.client_ca.read_bytes() if self.client_ca else None
-        return grpc.ssl_server_credentials(
-            [(self.key.read_bytes(), self.certificate.read_bytes())],
-            root_certificates=client_ca,
-            require_client_auth=client_ca is not None,
-        )
 
 
 @dataclass(frozen=True)
@@ -224,13 +206,17 @@ def require_listenable(settings: ServerSettings) -> None:
     """What can be said of the address before anything is begun.
 
     Raises `NotAnAddress` for one that has not the form of an address, `NotLoopback` for one that
-    would be served in plain text to other machines without a word on it.
+    would be served in plain text to other machines without a word on it, OSError for a certificate
+    that cannot be read.
     """
     require_address(settings.listen)
-    if settings.tls is None and not settings.insecure and not is_loopback(settings.listen):
+    if settings.tls is not None:
+        settings.tls.credentials()
+    elif not settings.insecure and not is_loopback(settings.listen):
         raise NotLoopback(
             f"{settings.listen} can be reached from other machines, and would be served in plain"
-            " text: listen on 127.0.0.1, or say that the network is trusted (insecure)"
+            " text: listen on 127.0.0.1, give it a certificate (tls_cert, tls_key), or say that the"
+            " network is trusted (insecure)"
         )
 
 

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from ewms_postgres.errors import DatabaseError
+from ewms_rpc.metrics import loop_failed
 
 __all__ = ["background_tasks", "repeat"]
 
@@ -55,4 +56,5 @@ async def repeat(name: str, every: float, work: Callable[[], Awaitable[object]])
         try:
             await work()
         except DatabaseError as error:
+            loop_failed(name)
             _log.warning("put off", name=name, reason=str(error))

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ewms_rpc.addresses import optional_tcp_address
+from ewms_rpc.server_tls import ServerTls, server_tls
 
 __all__ = ["MqsSettings"]
 
@@ -38,11 +41,21 @@ class MqsSettings(BaseSettings):
     insecure: bool = Field(
         False, description="Serve plain text to other machines, on a network that is trusted."
     )
+    tls_cert: Path | None = Field(
+        None, description="PEM file of its certificate chain; with `tls_key` it speaks TLS."
+    )
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's key.")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file of a CA of which every client must have a certificate."
+    )
     database: str = Field("embedded", description="`embedded`, or the URL of a PostgreSQL.")
     data: Path = Field(Path("ewms-data"), description="Folder of the embedded PostgreSQL.")
     connections: int = Field(8, ge=2, le=200, description="Greatest number of connections.")
     jwks: str = Field(
         "", description="HOST:PORT of the public keys over HTTP. Default: not served."
+    )
+    metrics: Annotated[str, AfterValidator(optional_tcp_address)] = Field(
+        "", description="HOST:PORT of the metrics for Prometheus. Default: not served."
     )
     log_json: bool = Field(False, description="Log JSON instead of text.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -99,3 +112,13 @@ class MqsSettings(BaseSettings):
     key_rotation: Duration = Field(
         timedelta(days=30), ge=timedelta(seconds=1), description="How long a key signs tokens."
     )
+
+    @property
+    def tls(self) -> ServerTls | None:
+        """What it serves with; None for plain text."""
+        return server_tls(self.tls_cert, self.tls_key, self.tls_client_ca)
+
+    @model_validator(mode="after")
+    def _whole_certificates(self) -> Self:
+        _ = self.tls
+        return self

@@ -22,6 +22,7 @@ from ewms_mqs.model import DeliveredEvent, DeliveryId, Queue, QueueNo, Settled, 
 from ewms_mqs.register import Register
 from ewms_postgres.backoff import Backoff
 from ewms_postgres.errors import DatabaseError
+from ewms_rpc.metrics import loop_failed
 
 __all__ = ["Consuming", "Counter"]
 
@@ -72,6 +73,7 @@ class Counter:
                 while await self._claim():
                     backoff.reset()
             except DatabaseError as error:
+                loop_failed("claiming")
                 _log.warning("claiming waits", mqid=self.queue.mqid, reason=str(error))
                 self._wake.set()
                 await backoff.wait()
@@ -261,6 +263,7 @@ class Consuming:
             for number in await self._broker.ready_queues(hungry):
                 self.heard_ready(number)
         except DatabaseError as error:
+            loop_failed("polling")
             _log.warning("polling waits for the database", reason=str(error))
             await backoff.wait()
 
@@ -271,6 +274,7 @@ class Consuming:
         try:
             states = await self._register.states(list(suspected))
         except DatabaseError as error:
+            loop_failed("endings")
             _log.warning("endings wait for the database", reason=str(error))
             self._suspected |= suspected
             await backoff.wait()

@@ -22,6 +22,7 @@ from ewms_postgres.backoff import Backoff
 from ewms_postgres.database import Database
 from ewms_postgres.errors import DatabaseError
 from ewms_postgres.statements import statement
+from ewms_rpc.metrics import loop_failed
 
 __all__ = ["Draining"]
 
@@ -70,6 +71,7 @@ class Draining:
                 backoff.reset()
             except DatabaseError as error:
                 # What was suspected is among what the next sweep finds.
+                loop_failed("draining")
                 _log.warning("draining waits for the database", reason=str(error))
                 await backoff.wait()
 

@@ -53,6 +53,7 @@ class BrokerAddress:
     """Where clients find the broker; known once the server listens, before it is told to anyone."""
 
     text: str = ""
+    is_tls: bool = False
 
 
 class Profiles:
@@ -75,6 +76,7 @@ class Profiles:
             is_drained=state.is_drained,
             broker_type=self._broker_type,
             broker_address=self._broker_address.text,
+            broker_tls=self._broker_address.is_tls,
         )
         if token is not None:
             profile.auth_token = token.text

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import typer
 
@@ -36,23 +35,23 @@ from ewms_mqs.grants import Grants
 from ewms_mqs.jwks_http import serve_jwks
 from ewms_mqs.keys import KeyRing
 from ewms_mqs.messages import BrokerAddress, Profiles
+from ewms_mqs.metrics import mqs_metrics
 from ewms_mqs.mqs_service import MqsServicer
 from ewms_mqs.publishing import Publishing
 from ewms_mqs.register import Register
 from ewms_mqs.retention import Retention
+from ewms_mqs.schema import MIGRATIONS, SCHEMA
 from ewms_mqs.signals import CHANNELS, Signals
 from ewms_mqs.tokens import Tokens
 from ewms_mqs.watching import Watching
 from ewms_postgres.database import Database, open_database
 from ewms_postgres.embedded import database_from
-from ewms_postgres.migrations import upgrade
+from ewms_postgres.migrations import bring_schema
 from ewms_postgres.notifications import Listener, Notifier
+from ewms_rpc.metrics_http import serve_metrics
 from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
 
 __all__ = ["MIGRATIONS", "SCHEMA", "RunningMqs", "mqs_server", "run_mqs"]
-
-SCHEMA = "mqs"
-MIGRATIONS = Path(__file__).parent / "migrations"
 
 _COUNT_SECONDS = 1.0
 _TIDY_SECONDS = 5.0
@@ -61,11 +60,12 @@ _KEYS_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class RunningMqs:
-    """An MQS that serves. `address` is HOST:PORT, `jwks_address` too, or empty."""
+    """An MQS that serves. `address` is HOST:PORT, the others too, or empty."""
 
     rpc: RpcServer
     address: str
     jwks_address: str
+    metrics_address: str
 
 
 async def run_mqs(settings: MqsSettings, stop: asyncio.Event) -> None:
@@ -79,15 +79,20 @@ async def run_mqs(settings: MqsSettings, stop: asyncio.Event) -> None:
 async def mqs_server(settings: MqsSettings) -> AsyncIterator[RunningMqs]:
     """An MQS, for as long as the block runs; it serves when the block begins.
 
-    Raises DatabaseUnavailable, DatabaseTooNew, EmbeddedPostgresError, NotAnAddress, NotLoopback,
-    CannotListen (OSError for the address of the keys) when it cannot start; what is wrong with
-    the address itself before the database is touched.
+    Raises DatabaseUnavailable, DatabaseTooNew, DatabaseTooOld, EmbeddedPostgresError,
+    NotAnAddress, NotLoopback, CannotListen (OSError for the address of the keys) when it cannot
+    start; what is wrong with the address itself before the database is touched.
     """
-    serving = ServerSettings(listen=settings.listen, insecure=settings.insecure)
+    serving = ServerSettings(listen=settings.listen, insecure=settings.insecure, tls=settings.tls)
     require_listenable(serving)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_from(settings.database, settings.data))
-        await upgrade(url, script_location=MIGRATIONS, schema=SCHEMA)
+        await bring_schema(
+            url,
+            script_location=MIGRATIONS,
+            schema=SCHEMA,
+            is_embedded=settings.database == "embedded",
+        )
         database = await stack.enter_async_context(
             open_database(url, application_name="ewms-mqs", max_size=settings.connections)
         )
@@ -105,7 +110,9 @@ async def mqs_server(settings: MqsSettings) -> AsyncIterator[RunningMqs]:
         if settings.jwks:
             jwks = serve_jwks(settings.jwks, parts.keys.jwks_json)
             jwks_address = await stack.enter_async_context(jwks)
-        yield RunningMqs(rpc, rpc.address, jwks_address)
+        metrics = serve_metrics(settings.metrics, mqs_metrics(database, settings))
+        metrics_address = await stack.enter_async_context(metrics)
+        yield RunningMqs(rpc, rpc.address, jwks_address, metrics_address)
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,7 @@ def _wired(
     consuming = Consuming(broker, register, tasks)
     retention = Retention(database, register, broker, draining, signals, settings)
     watching = Watching(register, broker, consuming)
-    broker_address = BrokerAddress()
+    broker_address = BrokerAddress(is_tls=settings.tls is not None)
     profiles = Profiles(broker.type, broker_address)
     events = EventServicer(
         Access(register, tokens, credentials, broker, broker_address),

@@ -25,6 +25,7 @@ from ewms_mqs.model import QueueNo, QueueState, WorkflowId
 from ewms_mqs.register import Register
 from ewms_postgres.backoff import Backoff
 from ewms_postgres.errors import DatabaseError
+from ewms_rpc.metrics import loop_failed
 
 __all__ = ["Watching"]
 
@@ -117,6 +118,7 @@ class Watching:
                 await self._read_changes()
                 backoff.reset()
             except DatabaseError as error:
+                loop_failed("watching")
                 _log.warning("watches wait for the database", reason=str(error))
                 # Longer than the look-back, perhaps.
                 await self._reread_all_when_back(backoff)

@@ -61,9 +61,16 @@ _OPTIONS: list[tuple[str, int]] = [
 
 
 class Channels:
-    """One channel for each broker, however many queues it has."""
+    """One channel for each broker, however many queues it has.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    ca
+        The CA of brokers that speak TLS, as PEM; None for those that gRPC brings.
+    """
+
+    def __init__(self, ca: bytes | None = None) -> None:
+        self._ca = ca
         self._channels: dict[tuple[str, bool], grpc.aio.Channel] = {}
 
     def to(self, address: QueueAddress) -> grpc.aio.Channel:
@@ -71,7 +78,7 @@ class Channels:
         key = (address.broker_address, address.broker_tls)
         if key not in self._channels:
             self._channels[key] = (
-                grpc.aio.secure_channel(key[0], grpc.ssl_channel_credentials(), _OPTIONS)
+                grpc.aio.secure_channel(key[0], grpc.ssl_channel_credentials(self._ca), _OPTIONS)
                 if address.broker_tls
                 else grpc.aio.insecure_channel(key[0], _OPTIONS)
             )

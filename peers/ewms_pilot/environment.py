@@ -77,6 +77,7 @@ class PilotConfig:
     scratch_base: Path
     runner: RunnerKind = "apptainer"
     credential: str | None = field(default=None, repr=False)
+    mqs_ca: str | None = None
     infile_ext: str = ".in"
     outfile_ext: str = ".out"
     prefetch: int = 1
@@ -132,6 +133,7 @@ def read_config(environ: Mapping[str, str]) -> PilotConfig:
         scratch_base=Path(environ.get("_CONDOR_SCRATCH_DIR") or Path.cwd() / "tmp").absolute(),
         runner=runner,
         credential=read.text("EWMS_PILOT_QUEUE_CREDENTIAL") or None,
+        mqs_ca=read.text("EWMS_PILOT_MQS_CA") or None,
         infile_ext=read.extension("EWMS_PILOT_INFILE_EXT", ".in"),
         outfile_ext=read.extension("EWMS_PILOT_OUTFILE_EXT", ".out"),
         prefetch=read.integer("EWMS_PILOT_PREFETCH", 1, least=0),

@@ -91,7 +91,7 @@ def _conclude(work: asyncio.Task[None], chirps: Chirps) -> int:
 async def _work(
     config: PilotConfig, runner: Runner, commands: CommandRunner, chirps: Chirps
 ) -> None:
-    channels = Channels()
+    channels = Channels(config.mqs_ca.encode() if config.mqs_ca else None)
     scratch = _make_scratch(config.scratch_base)
     try:
         tasks = Tasks(config, runner, commands, scratch)

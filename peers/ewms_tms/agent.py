@@ -29,7 +29,7 @@ from ewms_tms.lease import Lease
 from ewms_tms.reporting import ClusterReporter, Sequence, report_capacity
 from ewms_tms.reports import Reports
 from ewms_tms.retention import expire
-from ewms_tms.submission import Runner
+from ewms_tms.submission import PilotSettings
 
 __all__ = ["Agent"]
 
@@ -65,8 +65,8 @@ class Agent:
         To the WMS.
     folder
         The schedd's folder, where the journal is.
-    runner
-        How pilots run tasks.
+    pilot
+        What every pilot is told.
     retention
         For how long the files of a cluster that has ended are kept.
     note_leased
@@ -79,7 +79,7 @@ class Agent:
         grid: Grid,
         channel: grpc.aio.Channel,
         folder: Path,
-        runner: Runner,
+        pilot: PilotSettings,
         retention: timedelta,
         note_leased: Callable[[str], None],
     ) -> None:
@@ -91,9 +91,25 @@ class Agent:
         self._reports = Reports(channel)
         self._sequence = Sequence()
         self._assignments = Assignments(
-            grid.dispatcher, self._journal, self._book, self._reports, runner
+            grid.dispatcher, self._journal, self._book, self._reports, pilot
         )
+        self._lease: Lease | None = None
         self._room = asyncio.Semaphore(_MAX_AT_ONCE)
+
+    @property
+    def schedd(self) -> str:
+        """Whose agent it is."""
+        return self._grid.schedd
+
+    @property
+    def book(self) -> ClusterBook:
+        """Its clusters."""
+        return self._book
+
+    @property
+    def lease_seconds(self) -> float:
+        """What is left of its lease; 0 without one."""
+        return self._lease.seconds_left if self._lease else 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -153,7 +169,7 @@ class Agent:
         stream = self._stub.WatchAssignments(request, wait_for_ready=True)
         beat: asyncio.Task[None] | None = None
         try:
-            lease = await self._first_lease(stream)
+            lease = self._lease = await self._first_lease(stream)
             beat = group.create_task(lease.beat())
             backoff.reset()
             while True:
@@ -163,6 +179,7 @@ class Agent:
                 await self._take(message, lease, group)
         finally:
             stream.cancel()
+            self._lease = None
             if beat is not None:
                 beat.cancel()
 

@@ -32,7 +32,7 @@ from ewms_tms.job_events import ClusterId
 from ewms_tms.journal import Intent, Journal
 from ewms_tms.lease import Lease
 from ewms_tms.reports import Reports
-from ewms_tms.submission import Runner, compose_submission
+from ewms_tms.submission import PilotSettings, compose_submission
 
 __all__ = ["Assignments"]
 
@@ -50,8 +50,8 @@ class Assignments:
         Where they are carried out.
     journal, book, reports
         What is intended, what there is, and who is told.
-    runner
-        How pilots run tasks.
+    pilot
+        What every pilot is told.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class Assignments:
         journal: Journal,
         book: ClusterBook,
         reports: Reports,
-        runner: Runner,
+        pilot: PilotSettings,
     ) -> None:
         self._dispatcher, self._journal, self._book = dispatcher, journal, book
-        self._reports, self._runner = reports, runner
+        self._reports, self._pilot = reports, pilot
         self._turns: dict[TaskforceUuid, _Turn] = {}
         self._voided: dict[TaskforceUuid, int] = {}
 
@@ -103,7 +103,7 @@ class Assignments:
                     await self._report_submitted(cluster)
                 return
             try:
-                submission = compose_submission(start, self._runner)
+                submission = compose_submission(start, self._pilot)
                 cluster_or_none = await self._submit(submission, lease)
             except GridError as error:
                 is_refusal = isinstance(error, Refused)

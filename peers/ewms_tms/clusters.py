@@ -8,6 +8,8 @@ In memory: made anew from the logs after a restart.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 
@@ -35,8 +37,10 @@ class ClusterBook:
         self._clusters: dict[ClusterId, ClusterStatus] = {}
         self._of_taskforce: dict[TaskforceUuid, list[ClusterId]] = {}
         self._announced: set[ClusterId] = set()
-        self._ended: dict[ClusterId, None] = {}
-        self._changed: dict[ClusterId, None] = {}
+        self._ended: dict[ClusterId, float] = {}
+        # Since when there has been something to tell, oldest first.
+        self._changed: dict[ClusterId, float] = {}
+        self._telling_since: float | None = None
 
     def observe(self, observation: Observation) -> None:
         """Take events into account."""
@@ -77,6 +81,7 @@ class ClusterBook:
     def take_changed(self, limit: int) -> list[ClusterStatus]:
         """Clusters whose statuses have to be told; give those back that were not heard."""
         taken = list(islice(self._changed, limit))
+        self._telling_since = next(iter(self._changed.values()), None)
         for cluster_id in taken:
             del self._changed[cluster_id]
         return [self._clusters[cluster_id] for cluster_id in taken]
@@ -105,6 +110,29 @@ class ClusterBook:
             if not ids:
                 del self._of_taskforce[status.cluster.taskforce]
 
+    @property
+    def n_clusters(self) -> int:
+        """Clusters whose end the WMS has not heard of."""
+        return len(self._clusters)
+
+    @property
+    def lag_seconds(self) -> float:
+        """For how long the oldest of what is to be told has waited; 0 when all is told."""
+        oldest = [
+            next(iter(waiting.values())) for waiting in (self._changed, self._ended) if waiting
+        ]
+        if self._telling_since is not None:
+            oldest.append(self._telling_since)
+        return time.monotonic() - min(oldest) if oldest else 0.0
+
+    def count_workers(self) -> Counter[str]:
+        """Workers by their status in the schedd, whatever they are held for."""
+        counts: Counter[str] = Counter()
+        for status in self._clusters.values():
+            for name, pilots in status.compound_statuses().items():
+                counts[name.partition(":")[0]] += sum(pilots.values())
+        return counts
+
     def _apply(self, event: JobEvent, log_path: str) -> None:
         if event.kind is EventKind.CLUSTER_SUBMIT:
             notes = SubmissionNotes.parse(event.text)
@@ -116,7 +144,8 @@ class ClusterBook:
             self._note_change(event.cluster)
 
     def _note_change(self, cluster_id: ClusterId) -> None:
-        self._changed[cluster_id] = None
+        now = time.monotonic()
+        self._changed.setdefault(cluster_id, now)
         if self._clusters[cluster_id].complete_time is not None:
-            self._ended[cluster_id] = None
+            self._ended.setdefault(cluster_id, now)
         self.has_news.set()

@@ -29,6 +29,16 @@ def _group() -> None:
 @app.command()
 def tms(
     wms: Annotated[str | None, typer.Option(help="HOST:PORT of the WMS.")] = None,
+    wms_ca: Annotated[
+        Path | None, typer.Option(help="PEM file of the CA of the WMS's certificate.")
+    ] = None,
+    wms_cert: Annotated[
+        Path | None, typer.Option(help="PEM file of a certificate to show to the WMS.")
+    ] = None,
+    wms_key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
+    mqs_ca: Annotated[
+        Path | None, typer.Option(help="PEM file of the CA of the MQS's certificate, for pilots.")
+    ] = None,
     insecure: Annotated[
         bool | None, typer.Option("--insecure", help="Plain text to another machine.")
     ] = None,
@@ -37,11 +47,16 @@ def tms(
         list[str] | None, typer.Option(help="A schedd to be the agent of; may be repeated.")
     ] = None,
     grid: Annotated[str | None, typer.Option(help="What runs the workers: local.")] = None,
-    slots: Annotated[int | None, typer.Option(help="Workers that run at once.")] = None,
+    slots: Annotated[
+        int | None, typer.Option(help="Slots of the local grid: one for each core of a worker.")
+    ] = None,
     runner: Annotated[
         str | None, typer.Option(help="How pilots run tasks: process or apptainer.")
     ] = None,
     pilot: Annotated[str | None, typer.Option(help="The pilot's command line.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the metrics for Prometheus.")
+    ] = None,
     log_json: Annotated[bool | None, typer.Option("--log-json", help="Log JSON.")] = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
 ) -> None:
@@ -65,7 +80,7 @@ def tms(
     logs.configure(settings.log_json, settings.log_level)
     try:
         run(lambda stop: _run(settings, stop))
-    except DataFolderInUse as error:
+    except (DataFolderInUse, OSError) as error:
         typer.echo(f"ewms tms: {error}", err=True)
         raise typer.Exit(1) from None
 

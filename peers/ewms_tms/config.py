@@ -10,11 +10,13 @@ import shlex
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ewms_rpc.addresses import optional_tcp_address
+from ewms_rpc.tls import require_pair
 from ewms_tms.submission import Runner
 
 __all__ = ["TmsSettings"]
@@ -33,6 +35,15 @@ class TmsSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="EWMS_TMS_", frozen=True)
 
     wms: str = Field("127.0.0.1:50051", min_length=1, description="HOST:PORT of the WMS.")
+    wms_ca: Path | None = Field(
+        None,
+        description="PEM file of the CA of the WMS's certificate; then the WMS speaks TLS.",
+    )
+    wms_cert: Path | None = Field(None, description="PEM file of a certificate to show to the WMS.")
+    wms_key: Path | None = Field(None, description="PEM file of that certificate's key.")
+    mqs_ca: Path | None = Field(
+        None, description="PEM file of the CA of the MQS's certificate, given to the pilots."
+    )
     insecure: bool = Field(
         False, description="Speak plain text to a WMS on another machine, on a trusted network."
     )
@@ -47,7 +58,7 @@ class TmsSettings(BaseSettings):
         default_factory=_default_slots,
         ge=1,
         le=10_000,
-        description="Workers of the local grid that run at once.",
+        description="Slots of the local grid; a worker takes one for each of its cores.",
     )
     runner: Runner = Field(
         "process", description="How pilots run tasks: as containers, or as plain processes."
@@ -62,10 +73,18 @@ class TmsSettings(BaseSettings):
         ge=timedelta(hours=1),
         description="For how long files of ended clusters are kept; seconds, or ISO 8601.",
     )
+    metrics: Annotated[str, AfterValidator(optional_tcp_address)] = Field(
+        "", description="HOST:PORT of the metrics for Prometheus. Default: not served."
+    )
     log_json: bool = Field(False, description="Log JSON instead of text.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level that is logged."
     )
+
+    @model_validator(mode="after")
+    def _whole_certificates(self) -> Self:
+        require_pair(self.wms_cert, self.wms_key)
+        return self
 
     @field_validator("schedd", mode="before")
     @classmethod

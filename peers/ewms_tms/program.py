@@ -15,11 +15,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
+
 from ewms_rpc.channel import open_channel
+from ewms_rpc.metrics_http import serve_metrics
+from ewms_rpc.tls import client_tls
 from ewms_tms.agent import Agent
 from ewms_tms.config import TmsSettings
 from ewms_tms.durable_files import write_whole
+from ewms_tms.grid import Grid
 from ewms_tms.grid.local import LocalMachine, open_local_grids
+from ewms_tms.metrics import tms_metrics
+from ewms_tms.submission import PilotSettings
 
 __all__ = ["DataFolderInUse", "run_tms"]
 
@@ -49,9 +56,13 @@ async def run_tms(
     ------
     DataFolderInUse
         Another TMS works in the data folder.
+    OSError
+        The metrics' address cannot be had, a certificate not be read, the data folder not be made.
     """
     folder = settings.data.absolute()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mqs_ca = settings.mqs_ca.read_text() if settings.mqs_ca else ""
+    pilot = PilotSettings(settings.runner, mqs_ca)
     with _locked(folder):
         machine = LocalMachine(folder, settings.schedd, settings.slots, settings.pilot)
         waiting = set(settings.schedd)
@@ -61,31 +72,44 @@ async def run_tms(
                 announce(settings.schedd)
             waiting.discard(schedd)
 
-        async with (
-            open_channel(
-                settings.wms,
-                insecure=settings.insecure,
-                longest_reconnect=_LONGEST_RECONNECT_SECONDS,
-            ) as channel,
-            asyncio.TaskGroup() as group,
-        ):
+        async with open_channel(
+            settings.wms,
+            insecure=settings.insecure,
+            tls=client_tls(settings.wms_ca, settings.wms_cert, settings.wms_key),
+            longest_reconnect=_LONGEST_RECONNECT_SECONDS,
+        ) as channel:
             agents = [
-                Agent(
-                    agent_id=_agent_id(folder),
-                    grid=grid,
-                    channel=channel,
-                    folder=folder / "schedds" / grid.schedd,
-                    runner=settings.runner,
-                    retention=settings.retention,
-                    note_leased=note_leased,
-                )
+                _agent(grid, channel, folder, settings, pilot, note_leased)
                 for grid in open_local_grids(machine)
             ]
-            programs = [machine.run(), *(agent.run() for agent in agents)]
-            running = [group.create_task(program) for program in programs]
-            await stop.wait()
-            for task in running:
-                task.cancel()
+            async with (
+                serve_metrics(settings.metrics, tms_metrics(agents)),
+                asyncio.TaskGroup() as group,
+            ):
+                programs = [machine.run(), *(agent.run() for agent in agents)]
+                running = [group.create_task(program) for program in programs]
+                await stop.wait()
+                for task in running:
+                    task.cancel()
+
+
+def _agent(
+    grid: Grid,
+    channel: grpc.aio.Channel,
+    folder: Path,
+    settings: TmsSettings,
+    pilot: PilotSettings,
+    note_leased: Callable[[str], None],
+) -> Agent:
+    return Agent(
+        agent_id=_agent_id(folder),
+        grid=grid,
+        channel=channel,
+        folder=folder / "schedds" / grid.schedd,
+        pilot=pilot,
+        retention=settings.retention,
+        note_leased=note_leased,
+    )
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from ewms_rpc.channel import DEADLINE
 from ewms_rpc.errors import InvalidArgument, NotFound, from_rpc_error
 from ewms_tms.grid import Capacity, Cluster, TaskforceUuid
 from ewms_tms.job_events import ClusterId
+from ewms_tms.metrics import note_report
 from ewms_tms.statuses import ClusterStatus, Outcomes
 
 __all__ = ["Reports"]
@@ -149,9 +150,13 @@ class Reports:
         name = request.DESCRIPTOR.name
         while True:
             try:
-                return await call(request, timeout=DEADLINE)
+                answer = await call(request, timeout=DEADLINE)
             except grpc.RpcError as error:
                 typed = from_rpc_error(error)
+                note_report(name.removesuffix("Request"), typed.code.name)
+            else:
+                note_report(name.removesuffix("Request"), "OK")
+                return answer
             if isinstance(typed, InvalidArgument | NotFound):
                 log.error("report refused", report=name, error=typed.message)
                 return None

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from ewms.wms.v1 import task_pb2, tms_service_pb2
 from ewms_tms.grid import Refused, Submission, TaskforceUuid, WorkerLimits
 
-__all__ = ["Runner", "compose_submission", "pilot_environment", "size_bytes"]
+__all__ = ["PilotSettings", "Runner", "compose_submission", "pilot_environment", "size_bytes"]
 
 Runner = Literal["process", "apptainer"]
 
@@ -33,7 +34,15 @@ _TASK_VARIABLES = frozenset(
 _SEPARATOR = ";"
 
 
-def compose_submission(start: tms_service_pb2.StartAssignment, runner: Runner) -> Submission:
+@dataclass(frozen=True, slots=True)
+class PilotSettings:
+    """What every pilot is told: how it runs tasks, and the CA of the MQS (PEM), if it has one."""
+
+    runner: Runner
+    mqs_ca: str = ""
+
+
+def compose_submission(start: tms_service_pb2.StartAssignment, pilot: PilotSettings) -> Submission:
     """The submission of an assignment.
 
     Raises
@@ -52,7 +61,7 @@ def compose_submission(start: tms_service_pb2.StartAssignment, runner: Runner) -
         keep_output=taskforce.worker_config.do_transfer_worker_stdouterr,
         input_files=input_files,
         description=_description(start, limits),
-        environment=pilot_environment(start, runner),
+        environment=pilot_environment(start, pilot),
     )
     for name, value in submission.description.items():
         if _CONTROL.search(value):
@@ -83,7 +92,9 @@ def size_bytes(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
-def pilot_environment(start: tms_service_pb2.StartAssignment, runner: Runner) -> dict[str, str]:
+def pilot_environment(
+    start: tms_service_pb2.StartAssignment, pilot: PilotSettings
+) -> dict[str, str]:
     """Everything that the pilot is told, secrets among it: for its env file alone."""
     task, pilot_config = start.task_directive, start.taskforce.pilot_config
     reserved = sorted(_TASK_VARIABLES & pilot_config.environment.keys())
@@ -93,8 +104,9 @@ def pilot_environment(start: tms_service_pb2.StartAssignment, runner: Runner) ->
     return {
         "EWMS_PILOT_HTCHIRP": "true",
         "EWMS_PILOT_HTCHIRP_DEST": "JOB_EVENT_LOG",
+        **({"EWMS_PILOT_MQS_CA": pilot.mqs_ca} if pilot.mqs_ca else {}),
         **pilot_config.environment,
-        "EWMS_PILOT_RUNNER": runner,
+        "EWMS_PILOT_RUNNER": pilot.runner,
         "EWMS_PILOT_TASKFORCE_UUID": start.taskforce.taskforce_uuid,
         "EWMS_PILOT_WORKFLOW_ID": start.taskforce.workflow_id,
         "EWMS_PILOT_QUEUE_CREDENTIAL": start.pilot_credential,

@@ -23,6 +23,7 @@ import structlog
 from ewms_postgres.backoff import Backoff
 from ewms_postgres.database import Database
 from ewms_postgres.errors import DatabaseError
+from ewms_rpc.metrics import loop_failed
 from wms_grpc.domain.ids import WorkflowId
 from wms_grpc.engine.outbox import Outbox, OutboxSettings
 from wms_grpc.engine.trail import Ring
@@ -159,6 +160,7 @@ class Feed:
                 await self._poll()
                 backoff.reset()
             except DatabaseError as error:
+                loop_failed("feed")
                 _log.warning("the feed waits for the database", reason=str(error))
                 self._poll_due.set()
                 await backoff.wait()

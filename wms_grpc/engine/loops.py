@@ -9,6 +9,7 @@ import structlog
 
 from ewms_postgres.errors import DatabaseUnavailable
 from ewms_rpc.backoff import Backoff
+from ewms_rpc.metrics import loop_failed
 from wms_grpc.domain.errors import PeerUnavailable
 from wms_grpc.domain.topics import Topic
 from wms_grpc.engine.wakeups import Wakeups
@@ -39,7 +40,9 @@ async def reconcile(
         try:
             due = await step()
         except Exception as error:
-            if _is_outage(error):
+            is_outage = _is_outage(error)
+            loop_failed(name, is_outage=is_outage)
+            if is_outage:
                 _log.warning("put off", loop=name, why=str(error))
             else:
                 _log.exception("failed", loop=name)

@@ -19,6 +19,7 @@ from ewms_postgres.backoff import Backoff
 from ewms_postgres.database import Database
 from ewms_postgres.errors import DatabaseError
 from ewms_postgres.leadership import run_elected
+from ewms_rpc.metrics import loop_failed
 from wms_grpc.storage.outbox import compact, move_outbox
 
 __all__ = ["Outbox", "OutboxSettings"]
@@ -119,5 +120,6 @@ async def _surviving(step: Callable[[], Awaitable[None]]) -> None:
             await step()
             backoff.reset()
         except DatabaseError as error:
+            loop_failed("outbox")
             _log.warning("the outbox waits for the database", reason=str(error))
             await backoff.wait()

@@ -16,6 +16,7 @@ import structlog
 
 from ewms_postgres.backoff import Backoff
 from ewms_postgres.errors import DatabaseError, DatabaseUnavailable
+from ewms_rpc.metrics import loop_failed
 from wms_grpc.domain.errors import PositionLost
 from wms_grpc.engine.trail import Follower, Ring, Trail
 from wms_grpc.storage.feed_parts import FeedPart, Position, whole
@@ -144,6 +145,7 @@ class Trails(Generic[KeyT, PartT]):
             try:
                 found, _ = await self._read(self.epoch, [place], max_bytes=_BEHIND_BYTES)
             except DatabaseUnavailable as error:
+                loop_failed("watch")
                 _log.warning("a watch waits for the database", reason=str(error))
                 await backoff.wait()
                 continue
@@ -165,6 +167,7 @@ class Trails(Generic[KeyT, PartT]):
                 _log.warning("watches end", reason=str(error))
                 self.lose_all()
             except DatabaseError as error:
+                loop_failed("watches")
                 _log.warning("watches wait for the database", reason=str(error))
                 await backoff.wait()
 

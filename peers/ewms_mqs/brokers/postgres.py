@@ -18,6 +18,7 @@ from ewms_mqs.brokers import postgres_statements as sql
 from ewms_mqs.brokers.postgres_settling import arguments_of, keys_of, made_id, outcome_of
 from ewms_mqs.config import MqsSettings
 from ewms_mqs.errors import QueueClosed, QueueDrained, QueueNotFound
+from ewms_mqs.metrics import note_deliveries, note_published, note_settled
 from ewms_mqs.model import (
     Counts,
     DeadLetter,
@@ -121,6 +122,7 @@ class PostgresBroker:
                 n_new[index] -= key in named
         if any(n_new):
             self._on_ready(queue.number)
+        note_published(sum(n_new))
         return n_new
 
     async def claim(self, queue: Queue, limit: int, max_bytes: int) -> Claimed:
@@ -136,6 +138,7 @@ class PostgresBroker:
         )
         # An UPDATE returns rows in the order of its join.
         rows.sort(key=_place)
+        note_deliveries(row["n_deliveries"] for row in rows)
         deliveries = [
             DeliveredEvent(
                 made_id(no, claim_no), _event_of(no, body), n_deliveries, publish_time, len(body)
@@ -156,7 +159,9 @@ class PostgresBroker:
                 **arguments,
             )
         )
-        if row["n_requeued"]:
+        n_requeued = row["n_requeued"]
+        note_settled(len(row["acked"]), n_requeued, len(row["refused"]) - n_requeued)
+        if n_requeued:
             self._on_ready(queue.number)
         if row["is_closed"] and (row["acked"] or row["refused"]):
             self._on_suspicion(queue.number)

@@ -21,9 +21,11 @@ import structlog
 
 from ewms_mqs.brokers import postgres_statements as sql
 from ewms_mqs.config import MqsSettings
+from ewms_mqs.metrics import note_expired
 from ewms_mqs.model import QueueNo
 from ewms_postgres.database import Database
 from ewms_postgres.errors import DatabaseError
+from ewms_rpc.metrics import loop_failed
 
 __all__ = ["LeaseKeeper"]
 
@@ -87,6 +89,7 @@ class LeaseKeeper:
                 if next_expiry is not None and next_expiry > 0:
                     wait = min(wait, next_expiry)
             except DatabaseError as error:
+                loop_failed("leases")
                 _log.warning("leases wait for the database", reason=str(error))
             await asyncio.sleep(wait)
 
@@ -114,6 +117,7 @@ class LeaseKeeper:
             )
             for queue_no, n_ready, n_dead in rows:
                 _log.info("leases ran out", queue_no=queue_no, again=n_ready, dead=n_dead)
+                note_expired(n_ready, n_dead)
                 if n_ready:
                     self._on_ready(queue_no)
                 if n_dead:

@@ -24,6 +24,7 @@ from ewms_tms.grid import (
     Cluster,
     Grid,
     GridUnavailable,
+    Refused,
     Submission,
     TaskforceUuid,
     WorkerLimits,
@@ -51,7 +52,7 @@ class LocalMachine:
     schedds
         Names of the schedds that share the pool.
     n_slots
-        How many workers may run at once.
+        How many cores of workers may be in use at once.
     command
         The pilot's command line.
     """
@@ -165,6 +166,11 @@ class LocalMachine:
             for key, worker in schedd.workers.items():
                 self.pool.take(key, schedd.queue.clusters[key[0]].spec.limits)
                 adopted.append((schedd, key, worker))
+            for cluster_id, cluster in schedd.queue.clusters.items():
+                lack = self.pool.lack(cluster.spec.limits)
+                if lack is not None:
+                    # Taken in when there were more slots; it waits for them to come back.
+                    log.warning("a cluster cannot run", cluster=cluster_id, reason=lack)
         if adopted:
             log.info("adopted workers", n=len(adopted))
         return adopted
@@ -229,8 +235,14 @@ class LocalDispatcher:
         self._machine, self._schedd, self._transfer = machine, schedd, transfer
 
     async def submit(self, submission: Submission) -> Cluster:
-        """Stage the input files in, then put the cluster into the queue."""
+        """Stage the input files in, then put the cluster into the queue.
+
+        Refused at once is what could never run here: no machine joins this pool later.
+        """
         schedd, machine = self._schedd, self._machine
+        lack = machine.pool.lack(submission.limits)
+        if lack is not None:
+            raise Refused(lack)
         cluster_id = await machine.do(machine.next_cluster_id)
         folder = schedd.queue.folder_of(submission.taskforce, cluster_id)
         if submission.input_files:

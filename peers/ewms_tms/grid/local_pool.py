@@ -1,8 +1,13 @@
 """The local adapter's slots and memory, and whose turn it is for them. Pure: it starts nothing.
 
-Guarantees that no more workers run than there are slots, that what they asked for never exceeds
-the machine's memory, and that the clusters with waiting workers get slots in turn, whatever their
-sizes. A worker whose memory is not free lets others pass, and keeps its turn.
+A worker takes a slot for each of its cores, as on a partitionable slot. Guarantees that no more are
+taken than there are, that what workers asked for never exceeds the machine's memory, and that the
+clusters with waiting workers get their room in turn, whatever their numbers of workers.
+
+Whose turn it is and whose worker does not fit holds back all that come later, until it fits: else
+narrow workers would take each slot that comes free, and a wide one would wait for ever. That costs
+slots that stay empty meanwhile, at most until the workers that run have had their time
+(`max_worker_runtime`). One that could not run on the empty machine holds nobody back.
 """
 
 from __future__ import annotations
@@ -33,7 +38,7 @@ class Pool:
     @property
     def free_slots(self) -> int:
         """Slots that nobody uses; none while adopted workers take more than there are."""
-        return max(0, self.n_slots - len(self.taken))
+        return max(0, self.n_slots - self.used_cores)
 
     def clear(self) -> None:
         """Nothing runs."""
@@ -79,12 +84,14 @@ class Pool:
         )
         started: list[WorkerKey] = []
         queue = list(self._turns)
-        while queue and self.free_slots:
+        while queue:
             again: list[ClusterId] = []
             for cluster in queue:
                 limits = waiting[cluster]
-                if not self.free_slots or not self._fits(limits):
+                if self.lack(limits) is not None:
                     continue
+                if not self._fits(limits):
+                    return started
                 proc = next_proc(cluster)
                 if proc is None:
                     continue
@@ -96,5 +103,22 @@ class Pool:
             queue = again
         return started
 
+    def lack(self, limits: WorkerLimits) -> str | None:
+        """Why such a worker could not run on the empty machine, in words; None if it could."""
+        if limits.n_cores > self.n_slots:
+            return (
+                f"a worker asks for {limits.n_cores} cores, and this machine's pool has"
+                f" {self.n_slots} slots, one for each core"
+            )
+        if limits.memory_bytes > self.memory_bytes:
+            asked, there = (
+                f"{size / (1 << 30):.1f} GiB" for size in (limits.memory_bytes, self.memory_bytes)
+            )
+            return f"a worker asks for {asked} of memory, and this machine has {there}"
+        return None
+
     def _fits(self, limits: WorkerLimits) -> bool:
-        return self.used_memory_bytes + limits.memory_bytes <= self.memory_bytes
+        return (
+            self.used_cores + limits.n_cores <= self.n_slots
+            and self.used_memory_bytes + limits.memory_bytes <= self.memory_bytes
+        )

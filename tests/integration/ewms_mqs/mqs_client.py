@@ -98,6 +98,10 @@ class Consumption:
         while not ids <= {*self.settled, *self.lost}:
             assert await self._read(), "the stream ended"
 
+    async def until_settled(self, delivery: ev.Delivery) -> None:
+        while delivery.delivery_id not in self.settled:
+            assert await self._read(), "the stream ended"
+
     async def until_end(self) -> list[ev.Delivery]:
         while await self._read():
             pass

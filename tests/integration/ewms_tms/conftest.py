@@ -29,7 +29,7 @@ def new_start() -> StartMaker:
     """Assignments: `new_start("TF-1", n_workers=3, memory="1G")`."""
 
     def make(
-        uuid: str, n_workers: int = 1, memory: str = "64M", runtime: int = 600
+        uuid: str, n_workers: int = 1, memory: str = "64M", runtime: int = 600, cores: int = 1
     ) -> tms.StartAssignment:
         start = tms.StartAssignment(
             queues=[
@@ -47,6 +47,7 @@ def new_start() -> StartMaker:
         start.taskforce.n_workers = n_workers
         start.taskforce.worker_config.worker_memory = memory
         start.taskforce.worker_config.max_worker_runtime = runtime
+        start.taskforce.worker_config.n_cores = cores
         start.task_directive.task_image = "/images/copy.sif"
         start.task_directive.task_args = "cp {{INFILE}} {{OUTFILE}}"
         start.task_directive.input_queues.append("q-in")

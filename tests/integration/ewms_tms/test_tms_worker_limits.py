@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tms_fake_wms import FakeWms, Response
@@ -17,6 +19,13 @@ StartMaker = Callable[..., tms.StartAssignment]
 
 def statuses(wms: FakeWms, uuid: str = "TF-1") -> dict[str, dict[str, int]]:
     return wms.statuses.get(uuid, {})
+
+
+def capacity(wms: FakeWms) -> tuple[int, int]:
+    """The last that was told of free slots and of workers that wait."""
+    reports = wms.of_kind(tms.ReportCapacityRequest)
+    last = next(report for report in reversed(reports) if report.schedd == "local")
+    return last.free_slots, last.n_idle_workers
 
 
 def held(reason: str, code: int, n: int = 1) -> dict[str, dict[str, int]]:
@@ -113,3 +122,37 @@ async def test_a_pilot_that_cannot_be_executed_is_held_with_the_reason(
     await process.begin()
     await wms.start(new_start("TF-1"))
     await wms.until(lambda: statuses(wms) == held("the job could not be started", 6))
+
+
+async def test_workers_take_a_slot_for_each_core_and_a_wide_one_is_waited_for(
+    wms: FakeWms, new_tms: TmsMaker, new_start: StartMaker, tmp_path: Path
+) -> None:
+    script = f"until test -e {tmp_path}/go; do sleep 0.05; done"
+    await new_tms(script, slots=4).begin()
+    await wms.start(new_start("TF-1", cores=3))
+    await wms.until(lambda: statuses(wms) == {"RUNNING": {"": 1}})
+    await wms.start(new_start("TF-2", cores=4))
+    await wms.until(lambda: statuses(wms, "TF-2") == {"IDLE": {"": 1}})
+    await wms.start(new_start("TF-3"))
+    await wms.until(lambda: statuses(wms, "TF-3") == {"IDLE": {"": 1}})
+    # A slot is free, and nobody is let to it.
+    await wms.until(lambda: capacity(wms) == (1, 2))
+    (tmp_path / "go").touch()
+    await wms.until(lambda: wms.is_done("TF-1", "TF-2", "TF-3"))
+    assert statuses(wms, "TF-2") == {"COMPLETED": {"": 1}}
+
+
+@pytest.mark.parametrize(
+    ("wish", "reason"),
+    [({"cores": 5}, "5 cores.* 4 slots"), ({"memory": "1000T"}, "GiB of memory")],
+    ids=["cores", "memory"],
+)
+async def test_a_worker_larger_than_the_machine_is_refused_with_the_reason(
+    wms: FakeWms, new_tms: TmsMaker, new_start: StartMaker, wish: dict[str, Any], reason: str
+) -> None:
+    await new_tms("true", slots=4).begin()
+    await wms.start(new_start("TF-1", **wish))
+    await wms.until(lambda: wms.of_kind(tms.ReportCondorSubmitFailedRequest))
+    (failed,) = wms.of_kind(tms.ReportCondorSubmitFailedRequest)
+    assert failed.is_refusal
+    assert re.search(reason, failed.error)

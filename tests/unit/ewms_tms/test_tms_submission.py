@@ -9,7 +9,7 @@ import pytest
 
 from ewms.wms.v1 import tms_service_pb2 as tms
 from ewms_tms.grid import Refused, TaskforceUuid
-from ewms_tms.submission import compose_submission, pilot_environment, size_bytes
+from ewms_tms.submission import PilotSettings, compose_submission, pilot_environment, size_bytes
 from ewms_tms.submission_notes import SubmissionNotes
 
 SECRETS = ("T-one", "T-two", "T-out", "C-secret")
@@ -40,7 +40,7 @@ def test_the_pilot_is_told_its_task_and_its_queues_in_their_order(
     start: tms.StartAssignment,
 ) -> None:
     start.taskforce.pilot_config.environment["EWMS_PILOT_PREFETCH"] = "4"
-    environment = pilot_environment(start, "process")
+    environment = pilot_environment(start, PilotSettings("process"))
     assert environment["EWMS_PILOT_TASK_IMAGE"] == "/a.sif"
     assert environment["EWMS_PILOT_TASK_ARGS"] == "cp {{INFILE}} {{OUTFILE}}\nsecond line"
     assert json.loads(environment["EWMS_PILOT_TASK_ENV_JSON"]) == {"A": "b"}
@@ -61,16 +61,16 @@ def test_the_users_environment_cannot_replace_what_the_system_says(
 ) -> None:
     start.taskforce.pilot_config.environment["EWMS_PILOT_RUNNER"] = "shell"
     start.taskforce.pilot_config.environment["EWMS_PILOT_QUEUE_INCOMING"] = "another"
-    environment = pilot_environment(start, "apptainer")
+    environment = pilot_environment(start, PilotSettings("apptainer"))
     assert environment["EWMS_PILOT_RUNNER"] == "apptainer"
     assert environment["EWMS_PILOT_QUEUE_INCOMING"] == "q1;q2"
     start.taskforce.pilot_config.environment["EWMS_PILOT_TASK_ARGS"] = "rm"
     with pytest.raises(Refused, match="EWMS_PILOT_TASK_ARGS"):
-        pilot_environment(start, "apptainer")
+        pilot_environment(start, PilotSettings("apptainer"))
 
 
 def test_no_secret_stands_in_what_may_be_shown(start: tms.StartAssignment) -> None:
-    submission = compose_submission(start, "process")
+    submission = compose_submission(start, PilotSettings("process"))
     for secret in SECRETS:
         assert secret not in str(dict(submission.description))
         assert secret not in repr(submission)
@@ -79,7 +79,7 @@ def test_no_secret_stands_in_what_may_be_shown(start: tms.StartAssignment) -> No
 
 def test_the_description_says_what_a_worker_asks_for(start: tms.StartAssignment) -> None:
     start.taskforce.worker_config.condor_requirements = 'Arch == "X86_64" && (Memory > 1)'
-    submission = compose_submission(start, "process")
+    submission = compose_submission(start, PilotSettings("process"))
     description = submission.description
     assert description["request_memory"] == "512"
     assert description["request_disk"] == str(2 * 1024 * 1024)
@@ -90,12 +90,12 @@ def test_the_description_says_what_a_worker_asks_for(start: tms.StartAssignment)
 
 
 def test_job_priority_falls_over_the_procs_to_half_of_it(start: tms.StartAssignment) -> None:
-    expression = compose_submission(start, "process").description["priority"]
+    expression = compose_submission(start, PilotSettings("process")).description["priority"]
     first, factor, last = map(int, re.findall(r"\d+", expression))
     assert first - factor * 0 / last == 99
     assert first - factor * 10 / last == 49
     start.taskforce.n_workers = 1
-    assert compose_submission(start, "process").description["priority"] == "99"
+    assert compose_submission(start, PilotSettings("process")).description["priority"] == "99"
 
 
 @pytest.mark.parametrize(
@@ -107,13 +107,13 @@ def test_requirements_that_can_never_work_are_refused(
 ) -> None:
     start.taskforce.worker_config.condor_requirements = requirements
     with pytest.raises(Refused):
-        compose_submission(start, "process")
+        compose_submission(start, PilotSettings("process"))
 
 
 def test_an_assignment_that_lacks_a_queue_is_refused(start: tms.StartAssignment) -> None:
     start.task_directive.input_queues.append("q3")
     with pytest.raises(Refused, match="lacks the profile"):
-        compose_submission(start, "process")
+        compose_submission(start, PilotSettings("process"))
 
 
 @pytest.mark.parametrize(
