@@ -249,8 +249,10 @@ class WorkflowServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RequeueDeadLetters(self, request, context):
-        """Puts dead letters back into their queue, with a fresh count of deliveries.
-        FAILED_PRECONDITION if the queue is drained: that is final.
+        """Puts dead letters back into their queue, with a fresh count of deliveries,
+        headers included. NOT_FOUND names ids that are none; nothing is put back
+        then. FAILED_PRECONDITION if the queue is drained (that is final), or private
+        and released with its workflow.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
