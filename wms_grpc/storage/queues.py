@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ewms_postgres.database import Executor
 from ewms_postgres.statements import statement
@@ -13,12 +14,14 @@ from wms_grpc.storage.records import directive_from, queue_from
 from wms_grpc.storage.revisions import RevisionSet
 
 __all__ = [
+    "QueueState",
     "clear_stop_due",
     "directives_of",
     "queues_of",
+    "queues_with_dead_letters",
     "save_directives",
     "save_queues",
-    "workflows_of_queues",
+    "workflows_of_news",
 ]
 
 _QUEUES = statement("""
@@ -34,12 +37,13 @@ _SAVE_QUEUES = statement("""
     UPDATE wms.queue q SET
       is_activated = c.is_activated, is_close_requested = c.is_close_requested,
       is_close_due = c.is_close_due, is_closed = c.is_closed, is_drained = c.is_drained,
-      broker_type = c.broker_type, broker_address = c.broker_address, broker_tls = c.broker_tls
+      broker_type = c.broker_type, broker_address = c.broker_address, broker_tls = c.broker_tls,
+      n_dead = c.n_dead
     FROM unnest(:id::text[], :is_activated::bool[], :is_close_requested::bool[],
       :is_close_due::bool[], :is_closed::bool[], :is_drained::bool[], :broker_type::text[],
-      :broker_address::text[], :broker_tls::bool[])
+      :broker_address::text[], :broker_tls::bool[], :n_dead::bigint[])
       AS c (id, is_activated, is_close_requested, is_close_due, is_closed, is_drained,
-            broker_type, broker_address, broker_tls)
+            broker_type, broker_address, broker_tls, n_dead)
     WHERE q.mqid = c.id
 """)
 
@@ -55,10 +59,31 @@ _CLEAR_STOP_DUE = statement("""
     UPDATE wms.task_directive SET stop_due = NULL WHERE task_id = ANY(:task_ids::text[])
 """)
 
-_WORKFLOWS_OF_QUEUES = statement("""
-    SELECT mqid, workflow_id FROM wms.queue
-    WHERE mqid = ANY(:mqids::text[]) AND NOT is_drained
+_WORKFLOWS_OF_NEWS = statement("""
+    SELECT q.mqid, q.workflow_id
+    FROM unnest(:mqid::text[], :is_closed::bool[], :is_drained::bool[], :n_dead::bigint[])
+      AS s (mqid, is_closed, is_drained, n_dead)
+    JOIN wms.queue q ON q.mqid = s.mqid
+    WHERE (s.is_closed AND NOT q.is_closed) OR (s.is_drained AND NOT q.is_drained)
+      OR s.n_dead <> q.n_dead
 """)
+
+_WITH_DEAD_LETTERS = statement("""
+    SELECT mqid FROM wms.queue WHERE n_dead > 0 AND NOT is_drained
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What the MQS says of a queue; of its dead letters perhaps nothing."""
+
+    mqid: Mqid
+    is_closed: bool
+    is_drained: bool
+    broker_type: str = ""
+    broker_address: str = ""
+    broker_tls: bool = False
+    n_dead: int | None = None
 
 
 async def queues_of(
@@ -83,10 +108,23 @@ async def directives_of(
     return found
 
 
-async def workflows_of_queues(executor: Executor, mqids: Iterable[str]) -> dict[Mqid, WorkflowId]:
-    """Return the workflow of each of these queues that is not known to be drained."""
-    rows = await executor.fetch(_WORKFLOWS_OF_QUEUES, mqids=list(mqids))
+async def workflows_of_news(
+    executor: Executor, states: Sequence[QueueState]
+) -> dict[Mqid, WorkflowId]:
+    """Return the workflow of each of these queues of which the state is not stored yet."""
+    rows = await executor.fetch(
+        _WORKFLOWS_OF_NEWS,
+        mqid=[s.mqid for s in states],
+        is_closed=[s.is_closed for s in states],
+        is_drained=[s.is_drained for s in states],
+        n_dead=[s.n_dead for s in states],
+    )
     return {row["mqid"]: row["workflow_id"] for row in rows}
+
+
+async def queues_with_dead_letters(executor: Executor) -> set[str]:
+    """Return the queues that are known to have dead letters, and may still lose them."""
+    return {row["mqid"] for row in await executor.fetch(_WITH_DEAD_LETTERS)}
 
 
 async def clear_stop_due(revisions: RevisionSet, task_ids: Iterable[TaskId]) -> None:
@@ -112,6 +150,7 @@ async def save_queues(
         broker_type=[q.broker_type for q in changed],
         broker_address=[q.broker_address for q in changed],
         broker_tls=[q.broker_tls for q in changed],
+        n_dead=[q.n_dead for q in changed],
     )
     for queue in changed:
         revisions[queue.workflow_id].queue_changed(queue)
