@@ -152,14 +152,15 @@ ROLL_UP = statement(
         sum(in_flight) AS in_flight, sum(done) AS done, sum(dead) AS dead, count(*) AS n
       FROM taken GROUP BY queue_no
     ), locked AS MATERIALIZED (
-      -- In the order in which closing and releasing lock them, too.
+      -- In the order in which closing and releasing lock them, too. By an array, so that there
+      -- is never a plan that reads the whole register.
       SELECT queue_no FROM mqs.queues
-      WHERE queue_no IN (SELECT queue_no FROM summed WHERE dead <> 0)
+      WHERE queue_no = ANY (ARRAY(SELECT queue_no FROM summed WHERE dead <> 0))
       ORDER BY queue_no FOR UPDATE
     ), marked AS (
       UPDATE mqs.queues q SET n_dead = q.n_dead + s.dead, change_time = clock_timestamp()
-      FROM summed s JOIN locked USING (queue_no)
-      WHERE q.queue_no = s.queue_no
+      FROM summed s
+      WHERE q.queue_no = s.queue_no AND q.queue_no = ANY (ARRAY(SELECT queue_no FROM locked))
     ), added AS (
       UPDATE mqs.counts c
       SET published = c.published + s.published, depth = c.depth + s.depth,

@@ -242,7 +242,9 @@ class WorkflowServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDeadLetters(self, request, context):
-        """Events that were delivered too often, in pages, oldest first.
+        """Events that were delivered too often, in pages, oldest first. Those of a
+        private queue can be read for the MQS's retention (7 days by default) after
+        the workflow has settled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -95,7 +95,10 @@ class WorkflowServiceStub:
     (they close by themselves).
     """
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.ListDeadLettersRequest, _workflow_service_pb2.ListDeadLettersResponse]
-    """Events that were delivered too often, in pages, oldest first."""
+    """Events that were delivered too often, in pages, oldest first. Those of a
+    private queue can be read for the MQS's retention (7 days by default) after
+    the workflow has settled.
+    """
     RequeueDeadLetters: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.RequeueDeadLettersRequest, _workflow_service_pb2.RequeueDeadLettersResponse]
     """Puts dead letters back into their queue, with a fresh count of deliveries,
     headers included. NOT_FOUND names ids that are none; nothing is put back
@@ -170,7 +173,10 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     (they close by themselves).
     """
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.ListDeadLettersRequest, _workflow_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
-    """Events that were delivered too often, in pages, oldest first."""
+    """Events that were delivered too often, in pages, oldest first. Those of a
+    private queue can be read for the MQS's retention (7 days by default) after
+    the workflow has settled.
+    """
     RequeueDeadLetters: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.RequeueDeadLettersRequest, _workflow_service_pb2.RequeueDeadLettersResponse]  # type: ignore[assignment]
     """Puts dead letters back into their queue, with a fresh count of deliveries,
     headers included. NOT_FOUND names ids that are none; nothing is put back
@@ -326,7 +332,10 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workflow_service_pb2.ListDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_workflow_service_pb2.ListDeadLettersResponse]]:
-        """Events that were delivered too often, in pages, oldest first."""
+        """Events that were delivered too often, in pages, oldest first. Those of a
+        private queue can be read for the MQS's retention (7 days by default) after
+        the workflow has settled.
+        """
 
     @_abc_1.abstractmethod
     def RequeueDeadLetters(
