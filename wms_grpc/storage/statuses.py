@@ -39,7 +39,7 @@ _UPDATE = statement("""
         WITH ORDINALITY AS r (uuid, cluster_id, sequence, statuses, errors, n_busy, is_held, number)
     ), known AS (
       SELECT r.*, t.phase, t.cluster_location, t.schedd, t.task_id, t.priority, t.workflow_id,
-        r.is_held <> t.is_held AS turns,
+        r.is_held OR t.is_held AS is_about_held,
         t.taskforce_uuid IS NOT NULL AS is_found,
         t.cluster_id = r.cluster_id AND t.status_sequence < r.sequence AS is_newer,
         t.compound_statuses <> r.statuses OR t.top_task_errors <> r.errors AS is_news
@@ -58,7 +58,7 @@ _UPDATE = statement("""
       WHERE t.taskforce_uuid = k.uuid AND k.is_newer
     )
     SELECT number, is_found, is_newer, is_news, phase, cluster_location, schedd, task_id,
-      priority, workflow_id, turns
+      priority, workflow_id, is_about_held
     FROM known ORDER BY number
 """)
 
@@ -104,8 +104,8 @@ async def report_statuses(store: Store, reports: Sequence[StatusReport]) -> list
             newest[cluster] = report
     batch = list(newest.values())
     results: dict[int, StatusResult] = {}
-    # Those of which a taskforce is held now, or no longer; all others' attention stays as it is.
-    turned: set[WorkflowId] = set()
+    # Those of which a taskforce is held, or is so no longer; all others' attention stays as it is.
+    about_held: set[WorkflowId] = set()
     if batch:
         async with store.revising(workflow_ids) as revisions:
             rows = await revisions.tx.fetch(_UPDATE, **_arguments(batch, workflow_ids))
@@ -117,10 +117,10 @@ async def report_statuses(store: Store, reports: Sequence[StatusReport]) -> list
                     _write_status(revision.statuses_changed(), report, row)
                     # A worker that runs leaves room for one that waits to be launched.
                     revision.wakes.add(launch_topic(row["cluster_location"]))
-                    if row["turns"]:
-                        turned.add(row["workflow_id"])
+                    if row["is_about_held"]:
+                        about_held.add(row["workflow_id"])
             _record(revisions)
-            for workflow_id in sorted(turned):
+            for workflow_id in sorted(about_held):
                 await note_attention(revisions, workflow_id)
     return [results.get(id(report)) or _unwritten(report) for report in reports]
 

@@ -172,8 +172,11 @@ async def test_a_task_is_told_of_while_all_its_workers_are_held(wms: Wms) -> Non
         assert await told(a_held_status(uuid, cluster_id, 2)) == [
             "all workers of task task-0 are held: no input (code 13, subcode 2)"
         ]
-        assert not await told(a_status(uuid, cluster_id, 3, IDLE=1))
-        assert await told(a_held_status(uuid, cluster_id, 4))
+        assert await told(a_held_status(uuid, cluster_id, 3, "too large (code 34, subcode 0)")) == [
+            "all workers of task task-0 are held: too large (code 34, subcode 0)"
+        ]
+        assert not await told(a_status(uuid, cluster_id, 4, IDLE=1))
+        assert await told(a_held_status(uuid, cluster_id, 5))
 
         await wms.add_workers(start.taskforce.task_id)
         assert not (await wms.get(workflow_id)).attention
@@ -215,6 +218,7 @@ async def test_statuses_look_into_attention_only_where_workers_become_held_or_fr
         assert looked_into == []
         await agent.statuses(a_held_status(uuid, cluster_id, 3))
         await agent.statuses(a_held_status(uuid, cluster_id, 4, "too large (code 34, subcode 0)"))
-        assert looked_into == [workflow_id]
+        assert looked_into == [workflow_id] * 2
         await agent.statuses(a_status(uuid, cluster_id, 5, RUNNING=1))
-        assert looked_into == [workflow_id, workflow_id]
+        await agent.statuses(a_status(uuid, cluster_id, 6, IDLE=1))
+        assert looked_into == [workflow_id] * 3
