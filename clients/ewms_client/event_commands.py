@@ -174,7 +174,9 @@ def dead_letters(
 
 def _write_letters(folder: EventFolder, letters: Iterable[DeadLetter]) -> None:
     for letter in letters:
-        path = folder.store(safe_name(None, letter.event_id), letter.payload)
+        path = folder.store(
+            safe_name(letter.headers.get(_FILENAME), letter.event_id), letter.payload
+        )
         print_text(str(path))
         if letter.size > len(letter.payload):
             say(f"ewms: {path} holds the first {len(letter.payload)} of {letter.size} bytes")

@@ -156,10 +156,11 @@ def history(entries: Iterable[workflow_pb2.HistoryEntry]) -> Rows:
 
 def dead_letters(letters: Iterable[workflow_service_pb2.DeadLetter]) -> Rows:
     """Dead letters, one a row, without their payloads."""
-    return ("DEAD LETTER", "EVENT", "DELIVERIES", "BYTES", "TIME", "REASON"), [
+    return ("DEAD LETTER", "EVENT", "HEADERS", "DELIVERIES", "BYTES", "TIME", "REASON"), [
         (
             letter.dead_letter_id,
             letter.event_id,
+            " ".join(f"{name}={value}" for name, value in sorted(letter.headers.items())),
             letter.n_deliveries,
             letter.size,
             clock(letter.dead_time),

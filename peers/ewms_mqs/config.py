@@ -95,7 +95,7 @@ class MqsSettings(BaseSettings):
     queue_retention: Duration = Field(
         timedelta(days=7),
         ge=timedelta(0),
-        description="For how long a released public queue is kept for those who still read it.",
+        description="For how long a released public queue, and any dead letters, are kept.",
     )
     tombstone_life: Duration = Field(
         timedelta(days=90),

@@ -3,11 +3,14 @@
 MqsError
 ├── WorkflowNotFound       never granted
 ├── QueueNotFound          never granted, or released
+├── DeadLettersNotFound    of the queue, under these ids
 ├── QueueClosed            accepts no more events
 ├── QueueDrained           final
+├── QueueReleased          a private queue of which only the dead letters are left
 ├── QueuesReleased         the workflow's tombstone
 ├── TooManyQueues          more than one workflow can ever have
 ├── QueueTaken             the id, or other queues, of somebody else
+├── RequestTaken           the request id, by other content
 ├── BrokerFull             .retry_after
 ├── TokenRefused           missing, bad, expired or revoked
 └── OtherQueue             a good token, of another queue
@@ -15,6 +18,7 @@ MqsError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from ewms_postgres.errors import (
@@ -39,13 +43,16 @@ from ewms_rpc.errors import (
 
 __all__ = [
     "BrokerFull",
+    "DeadLettersNotFound",
     "MqsError",
     "OtherQueue",
     "QueueClosed",
     "QueueDrained",
     "QueueNotFound",
+    "QueueReleased",
     "QueueTaken",
     "QueuesReleased",
+    "RequestTaken",
     "TokenRefused",
     "TooManyQueues",
     "WorkflowNotFound",
@@ -53,6 +60,8 @@ __all__ = [
 ]
 
 _SOON = timedelta(seconds=1)
+_MOST_NAMED = 10
+_LONGEST_NAME = 64
 
 
 class MqsError(Exception):
@@ -83,6 +92,20 @@ class QueueNotFound(MqsError):
 
     def as_rpc(self) -> RpcError:
         return NotFound("queue", self.mqid)
+
+
+class DeadLettersNotFound(MqsError):
+    """The queue has no dead letters of these ids; the first of them are named."""
+
+    def __init__(self, mqid: str, ids: Sequence[str]) -> None:
+        named = ", ".join(text[:_LONGEST_NAME] for text in ids[:_MOST_NAMED])
+        if len(ids) > _MOST_NAMED:
+            named += f" and {len(ids) - _MOST_NAMED} more"
+        super().__init__(f"queue {mqid} has no dead letter {named}")
+        self.named = named
+
+    def as_rpc(self) -> RpcError:
+        return NotFound("dead letter", self.named, str(self))
 
 
 class _Precondition(MqsError):
@@ -116,6 +139,16 @@ class QueueDrained(_Precondition):
         super().__init__(mqid, f"queue {mqid} is drained")
 
 
+class QueueReleased(_Precondition):
+    """The queue is gone, and only its dead letters can still be read."""
+
+    type = "QUEUE_RELEASED"
+
+    def __init__(self, mqid: str) -> None:
+        words = f"queue {mqid} is released: its dead letters can be read, but not put back"
+        super().__init__(mqid, words)
+
+
 class QueuesReleased(_Precondition):
     """The workflow's queues have been released."""
 
@@ -144,6 +177,17 @@ class QueueTaken(MqsError):
 
     def as_rpc(self) -> RpcError:
         return AlreadyExists("queue", self.workflow_id, str(self))
+
+
+class RequestTaken(MqsError):
+    """The request id was used for another request."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"request {request_id} was another one")
+        self.request_id = request_id
+
+    def as_rpc(self) -> RpcError:
+        return AlreadyExists("request", self.request_id, str(self))
 
 
 class BrokerFull(MqsError):

@@ -182,7 +182,8 @@ def _start_loops(
     )
 
     async def count() -> None:
-        await roll_up_counts(database)
+        for queue in await roll_up_counts(database):
+            parts.signals.changed(queue)
         parts.publishing.note_kept(await count_kept_events(database))
 
     async def tidy() -> None:

@@ -34,6 +34,7 @@ async def list_dead_letters(
             reason=letter.reason,
             size=letter.size,
             payload=letter.payload,
+            headers=letter.headers,
         )
     return response
 
@@ -41,9 +42,11 @@ async def list_dead_letters(
 async def requeue_dead_letters(
     store: Store, mqs: Mqs, request: pb.RequeueDeadLettersRequest
 ) -> pb.RequeueDeadLettersResponse:
-    """Put dead letters back. Safe to repeat: what is back is no dead letter any more."""
+    """Put dead letters back: those that are named, or none of them. Safe to repeat by its id."""
     queue = await _queue(store, request.workflow_id, request.alias)
-    n_requeued = await mqs.requeue_dead_letters(queue.mqid, request.dead_letter_ids)
+    n_requeued = await mqs.requeue_dead_letters(
+        queue.mqid, request.dead_letter_ids, request.request_id
+    )
     return pb.RequeueDeadLettersResponse(n_requeued=n_requeued)
 
 

@@ -144,6 +144,7 @@ def queue_message(queue: Queue) -> workflow_pb2.Queue:
         broker_type=queue.broker_type,
         broker_address=queue.broker_address,
         broker_tls=queue.broker_tls,
+        n_dead=queue.n_dead,
     )
 
 

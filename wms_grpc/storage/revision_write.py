@@ -18,7 +18,7 @@ from wms_grpc.domain.model import HistoryLine, Queue, TaskDirective, Taskforce, 
 from wms_grpc.storage.encoded_revisions import CommittedPart, feed_arguments
 from wms_grpc.storage.records import json_list, outcomes_json, phase_log_json
 
-__all__ = ["Changed", "WrittenLine", "write_revisions"]
+__all__ = ["Changed", "WrittenLine", "write_changed", "write_revisions"]
 
 RowT = TypeVar("RowT", Workflow, Queue, TaskDirective, Taskforce)
 
@@ -112,6 +112,7 @@ _QUEUES = _Rows[Queue](
         "broker_type": "text",
         "broker_address": "text",
         "broker_tls": "bool",
+        "n_dead": "bigint",
     },
 )
 
@@ -171,6 +172,16 @@ _WRITE = statement(f"""
 """)
 
 
+_WRITE_CHANGED = statement(f"""
+    WITH queues AS (
+      {_QUEUES.update}
+    ), directives AS (
+      {_DIRECTIVES.update}
+    )
+    {_TASKFORCES.update}
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class Changed:
     """What of locked workflows is to be written at the transaction's end, each row once."""
@@ -178,6 +189,14 @@ class Changed:
     queues: dict[Mqid, Queue] = field(default_factory=dict)
     directives: dict[TaskId, TaskDirective] = field(default_factory=dict)
     taskforces: dict[TaskforceId, Taskforce] = field(default_factory=dict)
+
+    def arguments(self) -> dict[str, object]:
+        """Return the columns of all rows as arrays."""
+        return {
+            **_QUEUES.arguments(self.queues.values()),
+            **_DIRECTIVES.arguments(self.directives.values()),
+            **_TASKFORCES.arguments(self.taskforces.values()),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +209,15 @@ class WrittenLine:
     line: HistoryLine
 
 
+async def write_changed(tx: Transaction, changed: Changed) -> None:
+    """Write now what is changed so far, for a statement of this transaction that reads it."""
+    if changed.queues or changed.directives or changed.taskforces:
+        await tx.execute(_WRITE_CHANGED, **changed.arguments())
+        changed.queues.clear()
+        changed.directives.clear()
+        changed.taskforces.clear()
+
+
 async def write_revisions(
     tx: Transaction,
     workflows: Sequence[Workflow],
@@ -200,9 +228,7 @@ async def write_revisions(
     """Write revisions with all that they change; the rows are locked by the caller."""
     arguments: dict[str, Any] = {
         **_WORKFLOWS.arguments(workflows),
-        **_QUEUES.arguments(changed.queues.values()),
-        **_DIRECTIVES.arguments(changed.directives.values()),
-        **_TASKFORCES.arguments(changed.taskforces.values()),
+        **changed.arguments(),
         **feed_arguments(parts),
         **_history_arguments(lines),
     }

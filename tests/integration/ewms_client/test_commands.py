@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from ewms_client import AsyncClient
+from ewms_client import AsyncClient, Event
 from ewms_mqs.config import MqsSettings
 from ewms_mqs.server import mqs_server
 from ewms_postgres.migrations import upgrade
@@ -320,17 +320,23 @@ async def test_workers_are_added_to_a_task(run: Run, client: AsyncClient, workfl
 async def test_dead_letters_are_listed_written_as_files_and_put_back(
     run: Run, client: AsyncClient, workflow: str, tmp_path: Path
 ) -> None:
-    await client.publish(workflow, "input", [b"bad"])
+    await client.publish(workflow, "input", [Event(b"bad", {"filename": "bad.dat"})])
     async with client.consume(workflow, "input", count=1) as deliveries:
         async for delivery in deliveries:
             await delivery.nack(requeue=False, reason="not readable")
 
     listed = await run("dead-letters", workflow, "input", "--json")
+    shown = await run("dead-letters", workflow, "input")
+    unknown = await run("dead-letters", workflow, "input", "77777", "--requeue")
     written = await run("dead-letters", workflow, "input", "--to", tmp_path, "--requeue")
 
     letter = json.loads(listed.out)
     assert letter["reason"] == "not readable"
-    assert (tmp_path / letter["event_id"]).read_bytes() == b"bad"
+    assert letter["headers"] == {"filename": "bad.dat"}
+    assert "filename=bad.dat" in shown.out
+    assert unknown.code == 3
+    assert "77777" in unknown.err
+    assert (tmp_path / "bad.dat").read_bytes() == b"bad"
     assert written.lines[-1] == "1 put back"
     async with client.consume(workflow, "input", count=1) as deliveries:
         async for delivery in deliveries:
