@@ -23,6 +23,7 @@ from wms_grpc.domain.submission import ClusterLocations
 from wms_grpc.storage import queues as queue_storage
 from wms_grpc.storage import taskforces as taskforce_storage
 from wms_grpc.storage.launching import has_room_at_once
+from wms_grpc.storage.pacing import paced
 from wms_grpc.storage.revisions import Revision, RevisionSet
 from wms_grpc.storage.store import Store
 
@@ -62,7 +63,7 @@ async def end_workflow(
     )
     revision.record("STATE_CHANGE", workflow_id, state, cause)
     before = await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
-    after = [stop(taskforce, cause, revision.now) for taskforce in before]
+    after = await paced(lambda taskforce: stop(taskforce, cause, revision.now), before)
     await taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
     return sum(old.phase is not new.phase for old, new in zip(before, after, strict=True))
 

@@ -6,12 +6,14 @@ functions here, within a revision of their workflow.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from ewms_postgres.statements import statement
 from wms_grpc.domain.ids import TaskforceId, TaskId, WorkflowId
 from wms_grpc.domain.model import Taskforce
 from wms_grpc.domain.settlement import after_phase_changes
+from wms_grpc.storage.pacing import paced
 from wms_grpc.storage.records import (
     outcomes_json,
     phase_log_json,
@@ -69,7 +71,7 @@ _INSERT = statement("""
 async def lock(revisions: RevisionSet, uuids: Iterable[TaskforceId]) -> list[Taskforce]:
     """Lock and return these taskforces, those of them that exist."""
     rows = await revisions.tx.fetch(_LOCK, uuids=list(uuids))
-    return [taskforce_from(row) for row in rows]
+    return await paced(taskforce_from, rows)
 
 
 async def lock_of_workflows(
@@ -77,13 +79,13 @@ async def lock_of_workflows(
 ) -> list[Taskforce]:
     """Lock and return all taskforces of these workflows."""
     rows = await revisions.tx.fetch(_LOCK_OF_WORKFLOWS, workflow_ids=list(workflow_ids))
-    return [taskforce_from(row) for row in rows]
+    return await paced(taskforce_from, rows)
 
 
 async def lock_of_tasks(revisions: RevisionSet, task_ids: Iterable[TaskId]) -> list[Taskforce]:
     """Lock and return all taskforces of these tasks."""
     rows = await revisions.tx.fetch(_LOCK_OF_TASKS, task_ids=list(task_ids))
-    return [taskforce_from(row) for row in rows]
+    return await paced(taskforce_from, rows)
 
 
 async def insert(revisions: RevisionSet, taskforce: Taskforce) -> None:
@@ -124,7 +126,7 @@ async def save(
         id=[t.taskforce_uuid for t in changed],
         priority=[t.priority for t in changed],
         phase=[t.phase for t in changed],
-        phase_log=[phase_log_json(t.phase_log) for t in changed],
+        phase_log=await paced(lambda t: phase_log_json(t.phase_log), changed),
         waiting_reason=[t.waiting_reason for t in changed],
         cluster_id=[t.cluster_id for t in changed],
         submit_dict=[t.submit_dict for t in changed],
@@ -139,12 +141,14 @@ async def save(
         assigned_session=[t.assigned_session for t in changed],
         assigned_time=[t.assigned_time for t in changed],
     )
-    n_ended: dict[WorkflowId, int] = {}
-    for taskforce in changed:
+    n_ended: Counter[WorkflowId] = Counter()
+
+    def tell(taskforce: Taskforce) -> None:
         earlier = before[taskforce.taskforce_uuid]
         revisions[taskforce.workflow_id].taskforce_changed(taskforce, earlier)
-        ended = taskforce.phase.has_ended - earlier.phase.has_ended
-        n_ended[taskforce.workflow_id] = n_ended.get(taskforce.workflow_id, 0) + ended
+        n_ended[taskforce.workflow_id] += taskforce.phase.has_ended - earlier.phase.has_ended
+
+    await paced(tell, changed)
     for workflow_id, number in n_ended.items():
         revision = revisions[workflow_id]
         revision.workflow = after_phase_changes(revision.workflow, number, revision.now)
