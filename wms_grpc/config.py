@@ -86,6 +86,7 @@ class WmsSettings(BaseSettings):
     )
     max_connections: int = Field(16, ge=4, description="most connections to the database")
     pooled: bool = Field(False, description="the URL is a pooler's in transaction mode")
+    stack: str = Field("", description="set by `ewms up`: parts of another stack are not served")
     log_json: bool = Field(False, description="log as JSON")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least level that is logged"

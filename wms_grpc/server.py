@@ -27,6 +27,7 @@ from ewms_postgres.migrations import SchemaState, check, upgrade
 from ewms_postgres.notifications import Listener, Notifier
 from ewms_rpc.channel import open_channel
 from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
+from ewms_rpc.stacks import StackMembers
 from wms_grpc.api.errors import rpc_error
 from wms_grpc.api.submissions import further_violations
 from wms_grpc.api.task_directive_service import TaskDirectiveService
@@ -108,11 +109,16 @@ async def wms_server(settings: WmsSettings, url: str) -> AsyncIterator[WmsServer
         notifier = await stack.enter_async_context(Notifier(url, application_name="ewms-wms"))
         channel = await stack.enter_async_context(
             # Not retried by the channel: the loops try again themselves, with the reason shown.
-            open_channel(settings.mqs, insecure=settings.mqs_insecure)
+            open_channel(settings.mqs, insecure=settings.mqs_insecure, stack=settings.stack)
         )
         parts = _Parts(settings, url, db, notifier, Mqs(channel, settings.mqs))
         server = await stack.enter_async_context(
-            RpcServer(_serving(settings), parts.services(), error_table=rpc_error)
+            RpcServer(
+                _serving(settings),
+                parts.services(),
+                error_table=rpc_error,
+                authenticator=StackMembers(settings.stack),
+            )
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
         loops = [group.create_task(loop) for loop in parts.loops()]

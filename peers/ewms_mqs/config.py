@@ -44,6 +44,7 @@ class MqsSettings(BaseSettings):
     jwks: str = Field(
         "", description="HOST:PORT of the public keys over HTTP. Default: not served."
     )
+    stack: str = Field("", description="Set by `ewms up`: parts of another stack are not served.")
     log_json: bool = Field(False, description="Log JSON instead of text.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level that is logged."

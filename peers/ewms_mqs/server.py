@@ -48,6 +48,7 @@ from ewms_postgres.embedded import database_from
 from ewms_postgres.migrations import upgrade
 from ewms_postgres.notifications import Listener, Notifier
 from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
+from ewms_rpc.stacks import StackMembers
 
 __all__ = ["MIGRATIONS", "SCHEMA", "RunningMqs", "mqs_server", "run_mqs"]
 
@@ -97,7 +98,12 @@ async def mqs_server(settings: MqsSettings) -> AsyncIterator[RunningMqs]:
         parts = _wired(database, signals, tasks, settings)
         await stack.enter_async_context(parts.leases)
         await parts.keys.ensure_current()
-        rpc = RpcServer(serving, parts.services, error_table=rpc_error_of)
+        rpc = RpcServer(
+            serving,
+            parts.services,
+            error_table=rpc_error_of,
+            authenticator=StackMembers(settings.stack),
+        )
         await stack.enter_async_context(rpc)
         parts.broker_address.text = settings.advertise or rpc.address
         _start_loops(tasks, parts, url, database, settings)

@@ -62,6 +62,9 @@ class TmsSettings(BaseSettings):
         ge=timedelta(hours=1),
         description="For how long files of ended clusters are kept; seconds, or ISO 8601.",
     )
+    stack: str = Field(
+        "", description="Set by `ewms up`: the WMS of another stack is not worked for."
+    )
     log_json: bool = Field(False, description="Log JSON instead of text.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level that is logged."

@@ -66,6 +66,7 @@ async def run_tms(
                 settings.wms,
                 insecure=settings.insecure,
                 longest_reconnect=_LONGEST_RECONNECT_SECONDS,
+                stack=settings.stack,
             ) as channel,
             asyncio.TaskGroup() as group,
         ):
