@@ -59,23 +59,19 @@ def test_a_second_one_on_the_same_folder_names_the_first_and_ends(stack: Running
 
 
 def test_a_second_one_on_the_same_port_says_so_and_never_works_for_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: RunningStack, tmp_path: Path
 ) -> None:
-    # The first one's schedds are as good as free, so that nothing but the second one's own care
-    # keeps its TMS from becoming their agent.
-    monkeypatch.setenv("EWMS_WMS_AGENT_LEASE", "1")
-    with RunningStack(tmp_path / "first") as first:
-        paused = first.await_ready().parts()["tms"]
-        paused.suspend()
-        with RunningStack(tmp_path / "second", "--wms", first.wms) as second:
-            assert second.end() == 1
-        paused.resume()
-
-        assert f"cannot listen on {first.wms}: address already in use" in second.output
+    parts = stack.parts()
+    with RunningStack(tmp_path, "--wms", stack.wms) as second:
+        assert second.end() == 1
+        assert f"cannot listen on {stack.wms}: address already in use" in second.output
         assert "the wms does not start" in second.output
+        # Its TMS has looked for the WMS there, and was told that this is not its own.
+        assert "a server of another stack listens here" in second.output
+        assert "another agent" not in second.output
         assert not second.is_ready
-        assert len(set(re.findall(r"agent_id=(\S+)", first.output))) == 1
-        assert first.stop() == 0
+    assert len(set(re.findall(r"agent_id=(\S+)", stack.output))) == 1
+    assert stack.parts() == parts
 
 
 @pytest.mark.parametrize("name", ["wms", "mqs", "tms"])
