@@ -282,6 +282,7 @@ class Consuming:
                 continue
             state = states.get(number)
             if state is None:
-                found[0].end(QueueNotFound(found[0].queue.mqid))
+                queue = found[0].queue
+                found[0].end(QueueNotFound(queue.mqid, queue))
             elif state.is_drained:
                 found[0].end(None)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from ewms_mqs.model import Queue
 from ewms_postgres.errors import (
     ConcurrencyConflict,
     DatabaseUnavailable,
@@ -49,6 +50,7 @@ __all__ = [
     "TokenRefused",
     "TooManyQueues",
     "WorkflowNotFound",
+    "in_words",
     "rpc_error_of",
 ]
 
@@ -77,12 +79,23 @@ class WorkflowNotFound(MqsError):
 class QueueNotFound(MqsError):
     """The queue was never granted, or it is released."""
 
-    def __init__(self, mqid: str) -> None:
-        super().__init__(f"there is no queue {mqid}")
-        self.mqid = mqid
+    def __init__(self, mqid: str, queue: Queue | None = None) -> None:
+        super().__init__(
+            f"{in_words(queue)} is gone: it was released" if queue else f"there is no queue {mqid}"
+        )
+        self.name = _name(queue) if queue else mqid
 
     def as_rpc(self) -> RpcError:
-        return NotFound("queue", self.mqid)
+        return NotFound("queue", self.name, str(self))
+
+
+def in_words(queue: Queue) -> str:
+    """The queue as people know it; its id says nothing to them."""
+    return f"queue {queue.alias} of workflow {queue.workflow_id}"
+
+
+def _name(queue: Queue) -> str:
+    return f"{queue.workflow_id}/{queue.alias}"
 
 
 class _Precondition(MqsError):
@@ -103,8 +116,8 @@ class QueueClosed(_Precondition):
 
     type = "QUEUE_CLOSED"
 
-    def __init__(self, mqid: str) -> None:
-        super().__init__(mqid, f"queue {mqid} is closed")
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(_name(queue), f"{in_words(queue)} is closed")
 
 
 class QueueDrained(_Precondition):
@@ -112,8 +125,8 @@ class QueueDrained(_Precondition):
 
     type = "QUEUE_DRAINED"
 
-    def __init__(self, mqid: str) -> None:
-        super().__init__(mqid, f"queue {mqid} is drained")
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(_name(queue), f"{in_words(queue)} is drained")
 
 
 class QueuesReleased(_Precondition):

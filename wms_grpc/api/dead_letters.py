@@ -22,7 +22,8 @@ async def list_dead_letters(
     answer = await mqs.list_dead_letters(
         mqs_pb2.ListDeadLettersRequest(
             mqid=queue.mqid, page_size=request.page_size, page_token=request.page_token
-        )
+        ),
+        name=f"{queue.workflow_id}/{queue.alias}",
     )
     response = pb.ListDeadLettersResponse(next_page_token=answer.next_page_token)
     for letter in answer.dead_letters:
@@ -43,7 +44,9 @@ async def requeue_dead_letters(
 ) -> pb.RequeueDeadLettersResponse:
     """Put dead letters back. Safe to repeat: what is back is no dead letter any more."""
     queue = await _queue(store, request.workflow_id, request.alias)
-    n_requeued = await mqs.requeue_dead_letters(queue.mqid, request.dead_letter_ids)
+    n_requeued = await mqs.requeue_dead_letters(
+        queue.mqid, request.dead_letter_ids, name=f"{queue.workflow_id}/{queue.alias}"
+    )
     return pb.RequeueDeadLettersResponse(n_requeued=n_requeued)
 
 

@@ -130,21 +130,29 @@ class Mqs:
             raise _refused(error, "workflow", workflow_id) from None
 
     async def list_dead_letters(
-        self, request: mqs.ListDeadLettersRequest
+        self, request: mqs.ListDeadLettersRequest, name: str
     ) -> mqs.ListDeadLettersResponse:
-        """Return a page of dead letters. Raises PeerUnavailable, NotFound."""
+        """Return a page of dead letters of the queue that users know by `name`.
+
+        Raises PeerUnavailable, NotFound.
+        """
         try:
             return await self.stub.ListDeadLetters(request, timeout=DEADLINE)
         except grpc.aio.AioRpcError as error:
-            raise _refused(error, "queue", request.mqid) from None
+            raise _refused(error, "queue", name) from None
 
-    async def requeue_dead_letters(self, mqid: str, dead_letter_ids: Iterable[str]) -> int:
-        """Put dead letters back. Raises PeerUnavailable, NotFound, NotAllowedNow when drained."""
+    async def requeue_dead_letters(
+        self, mqid: str, dead_letter_ids: Iterable[str], name: str
+    ) -> int:
+        """Put dead letters back into the queue that users know by `name`.
+
+        Raises PeerUnavailable, NotFound, NotAllowedNow when it is drained.
+        """
         request = mqs.RequeueDeadLettersRequest(mqid=mqid, dead_letter_ids=dead_letter_ids)
         try:
             answer = await self.stub.RequeueDeadLetters(request, timeout=DEADLINE)
         except grpc.aio.AioRpcError as error:
-            raise _refused(error, "queue", mqid) from None
+            raise _refused(error, "queue", name) from None
         return answer.n_requeued
 
 

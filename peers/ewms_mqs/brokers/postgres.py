@@ -269,11 +269,11 @@ def _event_of(event_no: int, body: bytes) -> Event:
 def _require(outcome: str, queue: Queue) -> None:
     match outcome:
         case "absent":
-            raise QueueNotFound(queue.mqid)
+            raise QueueNotFound(queue.mqid, queue)
         case "closed":
-            raise QueueClosed(queue.mqid)
+            raise QueueClosed(queue)
         case "drained":
-            raise QueueDrained(queue.mqid)
+            raise QueueDrained(queue)
 
 
 def _counts_of(rows: Sequence[Any]) -> dict[QueueNo, Counts]:
