@@ -72,7 +72,7 @@ class Counter:
                 while await self._claim():
                     backoff.reset()
             except DatabaseError as error:
-                _log.warning("claiming waits", mqid=self.queue.mqid, reason=str(error))
+                _log.log(backoff.level, "claiming waits", mqid=self.queue.mqid, reason=str(error))
                 self._wake.set()
                 await backoff.wait()
             except Exception as error:
@@ -260,8 +260,9 @@ class Consuming:
         try:
             for number in await self._broker.ready_queues(hungry):
                 self.heard_ready(number)
+            backoff.reset()
         except DatabaseError as error:
-            _log.warning("polling waits for the database", reason=str(error))
+            _log.log(backoff.level, "polling waits for the database", reason=str(error))
             await backoff.wait()
 
     async def _end_finished(self, backoff: Backoff) -> None:
@@ -271,7 +272,7 @@ class Consuming:
         try:
             states = await self._register.states(list(suspected))
         except DatabaseError as error:
-            _log.warning("endings wait for the database", reason=str(error))
+            _log.log(backoff.level, "endings wait for the database", reason=str(error))
             self._suspected |= suspected
             await backoff.wait()
             return

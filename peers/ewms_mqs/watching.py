@@ -117,7 +117,7 @@ class Watching:
                 await self._read_changes()
                 backoff.reset()
             except DatabaseError as error:
-                _log.warning("watches wait for the database", reason=str(error))
+                _log.log(backoff.level, "watches wait for the database", reason=str(error))
                 # Longer than the look-back, perhaps.
                 await self._reread_all_when_back(backoff)
 

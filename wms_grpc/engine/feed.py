@@ -159,7 +159,7 @@ class Feed:
                 await self._poll()
                 backoff.reset()
             except DatabaseError as error:
-                _log.warning("the feed waits for the database", reason=str(error))
+                _log.log(backoff.level, "the feed waits for the database", reason=str(error))
                 self._poll_due.set()
                 await backoff.wait()
 

@@ -40,7 +40,7 @@ async def reconcile(
             due = await step()
         except Exception as error:
             if _is_outage(error):
-                _log.warning("put off", loop=name, why=str(error))
+                _log.log(backoff.level, "put off", loop=name, why=str(error))
             else:
                 _log.exception("failed", loop=name)
             await backoff.wait()

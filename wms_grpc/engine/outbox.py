@@ -119,5 +119,5 @@ async def _surviving(step: Callable[[], Awaitable[None]]) -> None:
             await step()
             backoff.reset()
         except DatabaseError as error:
-            _log.warning("the outbox waits for the database", reason=str(error))
+            _log.log(backoff.level, "the outbox waits for the database", reason=str(error))
             await backoff.wait()

@@ -144,7 +144,7 @@ class Trails(Generic[KeyT, PartT]):
             try:
                 found, _ = await self._read(self.epoch, [place], max_bytes=_BEHIND_BYTES)
             except DatabaseUnavailable as error:
-                _log.warning("a watch waits for the database", reason=str(error))
+                _log.log(backoff.level, "a watch waits for the database", reason=str(error))
                 await backoff.wait()
                 continue
             if key not in found:
@@ -165,7 +165,7 @@ class Trails(Generic[KeyT, PartT]):
                 _log.warning("watches end", reason=str(error))
                 self.lose_all()
             except DatabaseError as error:
-                _log.warning("watches wait for the database", reason=str(error))
+                _log.log(backoff.level, "watches wait for the database", reason=str(error))
                 await backoff.wait()
 
     async def _read_due(self) -> None:
