@@ -26,11 +26,10 @@ Rows = tuple[Sequence[str], Sequence[Sequence[object]]]
 
 
 def clock(time: Timestamp) -> str:
-    """A time of day and its date in the local zone; empty for none."""
+    """Date, time of day and offset in the local zone; empty for none."""
     if not time.seconds:
         return ""
-    local = time.ToDatetime(tzinfo=UTC).astimezone()
-    return local.strftime("%Y-%m-%d %H:%M:%S")
+    return time.ToDatetime(tzinfo=UTC).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def statuses(counts: Iterable[tuple[str, taskforce_pb2.PilotStatusCounts]]) -> str:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from ewms_mqs.model import Queue
 from ewms_postgres.errors import (
     ConcurrencyConflict,
     DatabaseUnavailable,
@@ -56,6 +57,7 @@ __all__ = [
     "TokenRefused",
     "TooManyQueues",
     "WorkflowNotFound",
+    "in_words",
     "rpc_error_of",
 ]
 
@@ -86,12 +88,23 @@ class WorkflowNotFound(MqsError):
 class QueueNotFound(MqsError):
     """The queue was never granted, or it is released."""
 
-    def __init__(self, mqid: str) -> None:
-        super().__init__(f"there is no queue {mqid}")
-        self.mqid = mqid
+    def __init__(self, mqid: str, queue: Queue | None = None) -> None:
+        super().__init__(
+            f"{in_words(queue)} is gone: it was released" if queue else f"there is no queue {mqid}"
+        )
+        self.name = _name(queue) if queue else mqid
 
     def as_rpc(self) -> RpcError:
-        return NotFound("queue", self.mqid)
+        return NotFound("queue", self.name, str(self))
+
+
+def in_words(queue: Queue) -> str:
+    """The queue as people know it; its id says nothing to them."""
+    return f"queue {queue.alias} of workflow {queue.workflow_id}"
+
+
+def _name(queue: Queue) -> str:
+    return f"{queue.workflow_id}/{queue.alias}"
 
 
 class DeadLettersNotFound(MqsError):
@@ -126,8 +139,8 @@ class QueueClosed(_Precondition):
 
     type = "QUEUE_CLOSED"
 
-    def __init__(self, mqid: str) -> None:
-        super().__init__(mqid, f"queue {mqid} is closed")
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(_name(queue), f"{in_words(queue)} is closed")
 
 
 class QueueDrained(_Precondition):
@@ -135,8 +148,8 @@ class QueueDrained(_Precondition):
 
     type = "QUEUE_DRAINED"
 
-    def __init__(self, mqid: str) -> None:
-        super().__init__(mqid, f"queue {mqid} is drained")
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(_name(queue), f"{in_words(queue)} is drained")
 
 
 class QueueReleased(_Precondition):

@@ -144,7 +144,7 @@ class Watching:
                 backoff.reset()
             except DatabaseError as error:
                 loop_failed("watching")
-                _log.warning("watches wait for the database", reason=str(error))
+                _log.log(backoff.level, "watches wait for the database", reason=str(error))
                 # Longer than the look-back, perhaps.
                 await self._reread_all_when_back(backoff)
 

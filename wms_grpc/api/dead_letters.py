@@ -22,7 +22,8 @@ async def list_dead_letters(
     answer = await mqs.list_dead_letters(
         mqs_pb2.ListDeadLettersRequest(
             mqid=queue.mqid, page_size=request.page_size, page_token=request.page_token
-        )
+        ),
+        name=f"{queue.workflow_id}/{queue.alias}",
     )
     response = pb.ListDeadLettersResponse(next_page_token=answer.next_page_token)
     for letter in answer.dead_letters:
@@ -45,7 +46,10 @@ async def requeue_dead_letters(
     """Put dead letters back: those that are named, or none of them. Safe to repeat by its id."""
     queue = await _queue(store, request.workflow_id, request.alias)
     n_requeued = await mqs.requeue_dead_letters(
-        queue.mqid, request.dead_letter_ids, request.request_id
+        queue.mqid,
+        request.dead_letter_ids,
+        request.request_id,
+        name=f"{queue.workflow_id}/{queue.alias}",
     )
     return pb.RequeueDeadLettersResponse(n_requeued=n_requeued)
 

@@ -66,7 +66,7 @@ async def follow_queues(store: Store, mqs: Mqs, grace: timedelta) -> None:
                 backoff.reset()
                 await _record(store, message.queues, with_dead, grace)
         except grpc.aio.AioRpcError as error:
-            _log.warning("queues not followed", why=error.code().name)
+            _log.log(backoff.level, "queues not followed", why=error.code().name)
         except Exception:
             _log.exception("queues not followed")
         await backoff.wait()

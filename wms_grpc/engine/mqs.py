@@ -139,18 +139,21 @@ class Mqs:
             raise _refused(error, "workflow", workflow_id) from None
 
     async def list_dead_letters(
-        self, request: mqs.ListDeadLettersRequest
+        self, request: mqs.ListDeadLettersRequest, name: str
     ) -> mqs.ListDeadLettersResponse:
-        """Return a page of dead letters. Raises PeerUnavailable, NotFound."""
+        """Return a page of dead letters of the queue that users know by `name`.
+
+        Raises PeerUnavailable, NotFound.
+        """
         try:
             return await self.stub.ListDeadLetters(request, timeout=DEADLINE)
         except grpc.aio.AioRpcError as error:
-            raise _refused(error, "queue", request.mqid) from None
+            raise _refused(error, "queue", name) from None
 
     async def requeue_dead_letters(
-        self, mqid: str, dead_letter_ids: Iterable[str], request_id: str
+        self, mqid: str, dead_letter_ids: Iterable[str], request_id: str, name: str
     ) -> int:
-        """Put dead letters back, and return how many.
+        """Put dead letters back into the queue that users know by `name`, and return how many.
 
         Raises PeerUnavailable, NotFound (of the queue or of dead letters), AlreadyExists, and
         NotAllowedNow when the queue is drained or released.
@@ -166,7 +169,7 @@ class Mqs:
                 raise NotFound(told.resource_type, told.name) from None
             if isinstance(told, RpcAlreadyExists):
                 raise AlreadyExists(request_id) from None
-            raise _refused(error, "queue", mqid) from None
+            raise _refused(error, "queue", name) from None
         return answer.n_requeued
 
 

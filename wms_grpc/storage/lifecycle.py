@@ -25,6 +25,7 @@ from wms_grpc.storage import queues as queue_storage
 from wms_grpc.storage import taskforces as taskforce_storage
 from wms_grpc.storage.attention import note_attention
 from wms_grpc.storage.launching import has_room_at_once
+from wms_grpc.storage.pacing import paced
 from wms_grpc.storage.queues import QueueState
 from wms_grpc.storage.revisions import Revision, RevisionSet
 from wms_grpc.storage.store import Store
@@ -52,8 +53,8 @@ async def end_workflow(
     )
     revision.record("STATE_CHANGE", workflow_id, state, cause)
     before = await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
-    after = [stop(taskforce, cause, revision.now) for taskforce in before]
-    taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
+    after = await paced(lambda taskforce: stop(taskforce, cause, revision.now), before)
+    await taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
     await _renew_attention(revisions, revision)
     return sum(old.phase is not new.phase for old, new in zip(before, after, strict=True))
 
@@ -109,7 +110,7 @@ async def grant_queues(
         ]
         if not is_paused:
             granted_taskforces = await _launch_at_once(revisions, granted_taskforces, locations)
-        taskforce_storage.save(
+        await taskforce_storage.save(
             revisions, {t.taskforce_uuid: t for t in waiting}, granted_taskforces
         )
         if any(queue.is_close_requested for queue in before):
@@ -169,7 +170,7 @@ async def stop_taskforces(store: Store, task_ids: Mapping[TaskId, WorkflowId]) -
         after = [
             t if t.phase.has_ended else stop(t, cause, revisions[t.workflow_id].now) for t in before
         ]
-        taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
+        await taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
         await queue_storage.clear_stop_due(revisions, task_ids)
 
 

@@ -71,7 +71,7 @@ async def apply_report(store: Store, uuid: str, apply: Applied) -> Taskforce | N
         after = apply(before, revisions[workflow_id].now)
         if after is None:
             return None
-        taskforces.save(revisions, {before.taskforce_uuid: before}, [after])
+        await taskforces.save(revisions, {before.taskforce_uuid: before}, [after])
         is_concerned = may_change(revisions[workflow_id].workflow, before, after)
         if after.phase is Phase.CONDOR_SUBMIT and revisions[workflow_id].workflow.hold_running:
             # Submitted while its workflow was paused: its agent is to be told to hold it.

@@ -16,6 +16,7 @@ from ewms_postgres.statements import statement
 from wms_grpc.domain.ids import Mqid, TaskforceId, TaskId, WorkflowId
 from wms_grpc.domain.model import HistoryLine, Queue, TaskDirective, Taskforce, Workflow
 from wms_grpc.storage.encoded_revisions import CommittedPart, feed_arguments
+from wms_grpc.storage.pacing import paced
 from wms_grpc.storage.records import json_list, outcomes_json, phase_log_json
 
 __all__ = ["Changed", "WrittenLine", "write_changed", "write_revisions"]
@@ -60,11 +61,11 @@ class _Rows(Generic[RowT]):
             f" WHERE t.{self._key} = c.{self._key}"
         )
 
-    def arguments(self, rows: Iterable[RowT]) -> dict[str, object]:
+    async def arguments(self, rows: Iterable[RowT]) -> dict[str, object]:
         """Return the columns of the rows as arrays."""
         written = list(rows)
         return {
-            f"{self._table}_{name}": [column.value(row) for row in written]
+            f"{self._table}_{name}": await paced(column.value, written)
             if column.value
             else [getattr(row, name) for row in written]
             for name, column in self._columns.items()
@@ -190,12 +191,12 @@ class Changed:
     directives: dict[TaskId, TaskDirective] = field(default_factory=dict)
     taskforces: dict[TaskforceId, Taskforce] = field(default_factory=dict)
 
-    def arguments(self) -> dict[str, object]:
+    async def arguments(self) -> dict[str, object]:
         """Return the columns of all rows as arrays."""
         return {
-            **_QUEUES.arguments(self.queues.values()),
-            **_DIRECTIVES.arguments(self.directives.values()),
-            **_TASKFORCES.arguments(self.taskforces.values()),
+            **await _QUEUES.arguments(self.queues.values()),
+            **await _DIRECTIVES.arguments(self.directives.values()),
+            **await _TASKFORCES.arguments(self.taskforces.values()),
         }
 
 
@@ -212,7 +213,7 @@ class WrittenLine:
 async def write_changed(tx: Transaction, changed: Changed) -> None:
     """Write now what is changed so far, for a statement of this transaction that reads it."""
     if changed.queues or changed.directives or changed.taskforces:
-        await tx.execute(_WRITE_CHANGED, **changed.arguments())
+        await tx.execute(_WRITE_CHANGED, **await changed.arguments())
         changed.queues.clear()
         changed.directives.clear()
         changed.taskforces.clear()
@@ -227,8 +228,8 @@ async def write_revisions(
 ) -> None:
     """Write revisions with all that they change; the rows are locked by the caller."""
     arguments: dict[str, Any] = {
-        **_WORKFLOWS.arguments(workflows),
-        **changed.arguments(),
+        **await _WORKFLOWS.arguments(workflows),
+        **await changed.arguments(),
         **feed_arguments(parts),
         **_history_arguments(lines),
     }

@@ -143,7 +143,7 @@ async def update(
         raised_by = revision.workflow.priority - old.priority
         if raised_by:
             before = await taskforces.lock_of_workflows(mutation.revisions, [workflow_id])
-            taskforces.save(
+            await taskforces.save(
                 mutation.revisions,
                 {t.taskforce_uuid: t for t in before},
                 [

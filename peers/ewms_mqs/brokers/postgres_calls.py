@@ -39,8 +39,8 @@ def require(outcome: str, queue: Queue) -> None:
     """Raise what an outcome that is none means."""
     match outcome:
         case "absent":
-            raise QueueNotFound(queue.mqid)
+            raise QueueNotFound(queue.mqid, queue)
         case "closed":
-            raise QueueClosed(queue.mqid)
+            raise QueueClosed(queue)
         case "drained":
-            raise QueueDrained(queue.mqid)
+            raise QueueDrained(queue)
