@@ -228,8 +228,8 @@ class _Parts:
         ]
 
     def _committed(self, parts: Sequence[CommittedPart], topics: AbstractSet[Topic]) -> None:
-        self._feed.committed(parts)
         self._wakeups.wake(topics)
+        self._feed.committed(parts)
 
     def _heard(self, channel: str, payload: str) -> None:
         if channel == WAKE_CHANNEL:
