@@ -55,6 +55,19 @@ soak: install ## the long tests: hundreds of kills, a million events (hours)
 bench: install ## how fast it is, beside the limit of what it stands on
 	$(BIN)/python -m benchmarks
 
+.PHONY: condor
+condor: ## a real HTCondor pool with two schedds on this machine (Debian, root), for tests
+	scripts/condor-pool.sh install
+	scripts/condor-pool.sh start
+	@echo 'for a client in this shell:  eval "$$(scripts/condor-pool.sh env)"'
+	@echo 'a job to each schedd:        scripts/condor-pool.sh check'
+	@echo 'a command in the pool:       scripts/condor-pool.sh run condor_q -allusers'
+	@echo 'to stop it:                  make condor-stop'
+
+.PHONY: condor-stop
+condor-stop: ## stop the HTCondor pool; it stays installed
+	scripts/condor-pool.sh stop
+
 .PHONY: clean
 clean: ## remove what was built and cached; the environment stays
 	rm -rf build .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
