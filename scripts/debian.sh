@@ -3,6 +3,7 @@
 
 # Where copies of what was fetched are kept, so that only the first installation of a machine
 # needs the network.
+# shellcheck disable=SC2034  # used by who sources this
 cache=${EWMS_CACHE:-/var/cache/ewms}
 
 say() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*"; }

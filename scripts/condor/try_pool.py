@@ -24,6 +24,10 @@ _TELLING = (
 )
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
 def _description(folder: Path, image: str | None) -> dict[str, str]:
     described = {
         "executable": "/bin/sleep",
@@ -53,14 +57,14 @@ def _try_schedd(name: str, folder: Path, image: str | None, patience: int) -> bo
     log = htcondor2.JobEventLog(str(folder / "job.log"))
     for event in log.events(stop_after=patience):
         if event.type in _TELLING:
-            print(f"{name}: {event}", file=sys.stderr)
+            _say(f"{name}: {event}")
         if event.type == htcondor2.JobEventType.JOB_HELD:
             return False
         if event.type == _ENDED:
             code = event.get("ReturnValue")
-            print(f"{name}: cluster {result.cluster()} ended with {code}")
+            _say(f"{name}: cluster {result.cluster()} ended with {code}")
             return bool(code == 0)
-    print(f"{name}: cluster {result.cluster()} has not ended in {patience} s", file=sys.stderr)
+    _say(f"{name}: cluster {result.cluster()} has not ended in {patience} s")
     return False
 
 
