@@ -55,6 +55,10 @@ soak: install ## the long tests: hundreds of kills, a million events (hours)
 bench: install ## how fast it is, beside the limit of what it stands on
 	$(BIN)/python -m benchmarks
 
+.PHONY: pilot
+pilot: install ## the pilot as one executable file with its interpreter: build/ewms-pilot
+	$(BIN)/python scripts/build_pilot.py
+
 .PHONY: condor
 condor: ## a real HTCondor pool with two schedds on this machine (Debian, root), for tests
 	scripts/condor-pool.sh install
