@@ -59,6 +59,14 @@ bench: install ## how fast it is, beside the limit of what it stands on
 pilot: install ## the pilot as one executable file with its interpreter: build/ewms-pilot
 	$(BIN)/python scripts/build_pilot.py
 
+.PHONY: apptainer
+apptainer: ## apptainer on this machine (Debian, root), for tasks in containers
+	scripts/apptainer.sh install
+
+.PHONY: images
+images: pilot apptainer ## the pilot's and a task's container image, without network: build/images
+	scripts/images.sh all
+
 .PHONY: condor
 condor: ## a real HTCondor pool with two schedds on this machine (Debian, root), for tests
 	scripts/condor-pool.sh install

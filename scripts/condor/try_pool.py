@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -78,7 +79,10 @@ def main() -> int:
     for variable in ("EWMS_POOL_SCHEDD", "EWMS_POOL_SCHEDD2"):
         folder = Path(tempfile.mkdtemp(prefix="try-", dir=os.environ["EWMS_POOL_WORK"]))
         folder.chmod(0o1777)  # the schedd writes there as the account that owns the job
-        all_well &= _try_schedd(os.environ[variable], folder, options.image, options.patience)
+        is_well = _try_schedd(os.environ[variable], folder, options.image, options.patience)
+        if is_well:
+            shutil.rmtree(folder, ignore_errors=True)
+        all_well &= is_well
     return 0 if all_well else 1
 
 
