@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): pyproject.toml scripts/install.sh
 	sh scripts/install.sh $(VENV)
@@ -79,6 +79,18 @@ condor: ## a real HTCondor pool with two schedds on this machine (Debian, root),
 .PHONY: condor-stop
 condor-stop: ## stop the HTCondor pool; it stays installed
 	scripts/condor-pool.sh stop
+
+.PHONY: postgres
+postgres: ## a PostgreSQL as an operator has it, TLS and PgBouncer included (Debian), for tests
+	scripts/postgres.sh install
+	scripts/postgres.sh start
+	@echo 'settings of WMS and MQS:     eval "$$(scripts/postgres.sh env)"    (env-pooled: by PgBouncer)'
+	@echo 'the schemas, as their owner: ewms db upgrade --database "$$EWMS_PG_OWNER_URL"'
+	@echo 'to stop it:                  make postgres-stop'
+
+.PHONY: postgres-stop
+postgres-stop: ## stop that PostgreSQL; its data stay
+	scripts/postgres.sh stop
 
 .PHONY: clean
 clean: ## remove what was built and cached; the environment stays
