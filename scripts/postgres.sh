@@ -177,7 +177,7 @@ start() {
         unprivileged "$(programs)/pg_ctl" --pgdata="$data" --silent --wait --log="$home/run/log" start
     fi
     start_pooler
-    if [[ -z $(administer --tuples-only --command="SELECT FROM pg_roles WHERE rolname = '$app'") ]]; then
+    if [[ -z $(administer --tuples-only --command="SELECT 1 FROM pg_roles WHERE rolname = '$app'") ]]; then
         make_database ewms
         set_passwords
     fi
