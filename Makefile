@@ -71,6 +71,9 @@ images: pilot apptainer ## the pilot's and a task's container image, without net
 condor: ## a real HTCondor pool with two schedds on this machine (Debian, root), for tests
 	scripts/condor-pool.sh install
 	scripts/condor-pool.sh start
+	@for made in build/ewms-pilot build/images/pilot build/images/pilot.sif build/images/task \
+		build/images/task.sif; do \
+		test ! -e $$made || scripts/condor-pool.sh put $$made; done
 	@echo 'for a client in this shell:  eval "$$(scripts/condor-pool.sh env)"'
 	@echo 'a job to each schedd:        scripts/condor-pool.sh check'
 	@echo 'a command in the pool:       scripts/condor-pool.sh run condor_q -allusers'

@@ -8,6 +8,7 @@
 #   condor-pool.sh status            what runs; exit 1 if nothing does
 #   condor-pool.sh check [PYTHON]    a job from outside to each schedd; PYTHON has PyPI's htcondor
 #   condor-pool.sh env               what a client outside of the pool needs, for `eval`
+#   condor-pool.sh put FILE…         copies pilots and images to where jobs find them, EWMS_POOL_SHARED
 #   condor-pool.sh run COMMAND…      runs a command in the pool's root: condor_q, condor_hold, …
 #   condor-pool.sh pid DAEMON        the process of schedd, schedd2, collector, … (for tests that kill)
 #   condor-pool.sh token IDENTITY    prints an IDTOKEN, for `nobody@ewms.test` say
@@ -27,6 +28,7 @@ suite=sid
 major=25
 root=$home/rootfs
 work=$home/work      # at this path inside and outside of the pool: event logs, jobs' files
+shared=$work/shared  # images and programs that jobs use where they are
 account=ewms         # owns all jobs; our token maps to it
 account_id=4242      # of the account, inside and outside
 log=$home/install.log
@@ -103,12 +105,14 @@ keep_copy() {
 
 # The daemons' configuration. What runs takes it over without a restart.
 configure() {
-    local target=$root/etc/condor/config.d/99-ewms
+    local target=$root/etc/condor/config.d/99-ewms wanted
+    # What sites have in /cvmfs is here in $shared: containers see it, too.
+    wanted=$(sed "s|@SHARED@|$shared|g" "$here/condor/pool.conf")
     # The second schedd's queue: the package brings the folder of the first one only.
     inside install -d -o condor -g condor /var/spool/condor /var/spool/condor2
     printf '127.0.0.1 localhost %s\n' "$(hostname)" >"$root/etc/hosts"
-    if ! cmp -s "$here/condor/pool.conf" "$target"; then
-        cp "$here/condor/pool.conf" "$target"
+    if [[ $wanted != "$(cat "$target" 2>/dev/null)" ]]; then
+        printf '%s\n' "$wanted" >"$target"
         if is_running; then
             say "the running pool takes the new configuration"
             inside condor_reconfig >/dev/null
@@ -163,7 +167,7 @@ wait_until() {
 
 # What a program outside of the pool needs: a token for the account, and a configuration.
 prepare_client() {
-    mkdir -p "$home/tokens" "$home/client-log" "$work/shared"
+    mkdir -p "$home/tokens" "$home/client-log" "$shared"
     chmod 700 "$home/tokens"
     if [[ ! -s $home/tokens/$account ]]; then
         (umask 077 && make_token "$account@ewms.test" >"$home/tokens/$account")
@@ -179,7 +183,7 @@ FILESYSTEM_DOMAIN = ewms.test
 ENABLE_IPV6 = False
 LOG = $home/client-log
 # Images below these are used where they are; others travel with the job.
-CONTAINER_SHARED_FS = /cvmfs, $work/shared
+CONTAINER_SHARED_FS = /cvmfs, $shared
 CONF
 }
 
@@ -222,9 +226,23 @@ daemon_pid() {
     die "no $name runs"
 }
 
+put_files() {
+    mkdir -p "$shared"
+    local file
+    for file in "$@"; do
+        # Anew and under another name first: a job may be using the one that is there.
+        rm -rf "$shared/.new"
+        cp -a "$file" "$shared/.new"
+        rm -rf "${shared:?}/$(basename "$file")"
+        mv "$shared/.new" "$shared/$(basename "$file")"
+        chmod -R a+rX "$shared/$(basename "$file")"
+    done
+}
+
 show_env() {
     printf 'export CONDOR_CONFIG=%s\n' "$home/client.conf"
     printf 'export EWMS_POOL_WORK=%s\n' "$work"
+    printf 'export EWMS_POOL_SHARED=%s\n' "$shared"
     printf 'export EWMS_POOL_SCHEDD=%s\n' "${schedds[0]}"
     printf 'export EWMS_POOL_SCHEDD2=%s\n' "${schedds[1]}"
 }
@@ -254,6 +272,10 @@ case ${1:-} in
     status) show_status ;;
     check) check_pool "${2:-}" ;;
     env) show_env ;;
+    put)
+        shift
+        put_files "$@"
+        ;;
     run)
         shift
         inside "$@"
