@@ -23,6 +23,7 @@ from ewms_tms.grid import (
     Dispatcher,
     GridError,
     GridUnavailable,
+    NothingDone,
     Refused,
     Submission,
     TaskforceUuid,
@@ -154,7 +155,7 @@ class Assignments:
             return None
         try:
             cluster = await self._dispatcher.submit(submission)
-        except Refused:
+        except (Refused, NothingDone):
             await self._note_settled(intent, None)
             raise
         except GridUnavailable as error:

@@ -23,6 +23,7 @@ __all__ = [
     "Grid",
     "GridError",
     "GridUnavailable",
+    "NothingDone",
     "Observation",
     "Observer",
     "Refused",
@@ -46,6 +47,10 @@ class Refused(GridError):
 
 class GridUnavailable(GridError):
     """The middleware, or the machine below it, does not work now. What was asked may be done."""
+
+
+class NothingDone(GridUnavailable):
+    """The middleware does not work now, and it is certain that nothing was done."""
 
 
 class UnknownCluster(GridError):
@@ -126,6 +131,8 @@ class Dispatcher(Protocol):
         ------
         Refused
             What is asked for can never work.
+        NothingDone
+            It does not work now; the cluster is not in the queue.
         GridUnavailable
             It is not known whether the cluster is in the queue.
         """
