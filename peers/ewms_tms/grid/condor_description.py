@@ -43,7 +43,7 @@ _NO_ACCOUNT = re.compile(r"[^A-Za-z0-9_.@-]")
 # What the taskforce itself says, in HTCondor's terms. The rest of `description` is ours to make.
 _TAKEN_OVER = (
     "request_cpus", "request_memory", "request_disk", "allowed_job_duration", "+OriginalTime",
-    "+WantIOProxy", "+EWMSTaskforceUUID", "job_ad_information_attrs", "priority",
+    "+WantIOProxy", "+EWMSTaskforceUUID", "job_ad_information_attrs",
 )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def describe(submission: Submission, files: JobFiles) -> tuple[tuple[str, str], 
         *((name, escaped(own[name])) for name in _TAKEN_OVER if own.get(name)),
         ("+EWMSAttempt", str(submission.attempt)),
         ("+EWMSWorkers", str(submission.n_workers)),
-        ("batch_name", escaped(submission.taskforce)),
+        # No `batch_name`: HTCondor would write it into the cluster's event instead of these.
         ("submit_event_notes", escaped(str(_notes(submission)))),
         ("max_idle", str(min(submission.n_workers, MAX_IDLE))),
         ("log", escaped(str(files.log))),
@@ -85,6 +85,12 @@ def describe(submission: Submission, files: JobFiles) -> tuple[tuple[str, str], 
         *_transfer(submission, files),
         *_policy(),
     ]
+    if own.get("priority"):
+        # A submit description takes a number only; the macro is one for each proc that is made.
+        lines += [
+            ("ewms_priority", escaped(own["priority"]).replace("ProcId", "$(ProcId)")),
+            ("priority", "$INT(ewms_priority)"),
+        ]
     owner = _NO_ACCOUNT.sub("_", own.get("accounting_group_user", ""))
     if owner:
         lines.append(("accounting_group_user", owner))
