@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ewms_tms.grid import Refused, Submission
+from ewms_tms.hold_reasons import POLICY_MEMORY, POLICY_STARTS
 from ewms_tms.submission_notes import SubmissionNotes
 
 __all__ = [
     "ENV_FILE",
     "MAX_IDLE",
     "MAX_STARTS",
-    "MEMORY_SUBCODE",
-    "STARTS_SUBCODE",
     "JobFiles",
     "describe",
     "escaped",
@@ -34,8 +33,6 @@ ENV_FILE = "ewms-pilot-env.json"
 MAX_IDLE = 200
 # As on the local adapter: a worker that a signal ends runs again, but not for ever.
 MAX_STARTS = 5
-# Our reasons for a hold of code 3, apart: HTCondor's own code for memory, and one of ours.
-MEMORY_SUBCODE, STARTS_SUBCODE = 34, 128
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NAME = re.compile(r"[+A-Za-z][A-Za-z0-9_.]*")
@@ -142,10 +139,10 @@ def _policy() -> list[tuple[str, str]]:
             "on_exit_hold_reason",
             string(f"The job was started {MAX_STARTS} times and each time ended by a signal."),
         ),
-        ("on_exit_hold_subcode", str(STARTS_SUBCODE)),
+        ("on_exit_hold_subcode", str(POLICY_STARTS)),
         ("periodic_hold", "JobStatus == 2 && MemoryUsage > RequestMemory"),
         ("periodic_hold_reason", string("Memory usage is above what was asked for.")),
-        ("periodic_hold_subcode", str(MEMORY_SUBCODE)),
+        ("periodic_hold_subcode", str(POLICY_MEMORY)),
     ]
 
 
