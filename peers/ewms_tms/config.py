@@ -110,6 +110,11 @@ class TmsSettings(BaseSettings):
         ge=timedelta(hours=1),
         description="For how long files of ended clusters are kept; seconds, or ISO 8601.",
     )
+    archive: Path | None = Field(
+        None,
+        description="Folder that those files are packed into before they are deleted."
+        " Default: none, they are gone.",
+    )
     metrics: Annotated[str, AfterValidator(optional_tcp_address)] = Field(
         "", description="HOST:PORT of the metrics for Prometheus. Default: not served."
     )

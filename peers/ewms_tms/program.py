@@ -31,6 +31,7 @@ from ewms_tms.grid.condor import CondorOptions, CondorPool, WrongAccount
 from ewms_tms.grid.condor_calls import CondorCalls
 from ewms_tms.grid.local import LocalMachine, open_local_grids
 from ewms_tms.metrics import tms_metrics
+from ewms_tms.retention import Retention
 from ewms_tms.submission import PilotSettings
 
 __all__ = ["CannotStart", "DataFolderInUse", "run_tms"]
@@ -160,7 +161,9 @@ def _agent(
         channel=channel,
         folder=folder / "schedds" / grid.schedd,
         pilot=pilot,
-        retention=settings.retention,
+        keep=Retention(
+            settings.retention, settings.archive / grid.schedd if settings.archive else None
+        ),
         note_leased=note_leased,
     )
 

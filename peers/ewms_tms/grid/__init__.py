@@ -148,6 +148,16 @@ class Dispatcher(Protocol):
         """
         ...
 
+    async def living(self) -> frozenset[ClusterId]:
+        """Every cluster of EWMS that is in the queue. Asked for seldom.
+
+        Raises
+        ------
+        GridUnavailable
+            It cannot be said now.
+        """
+        ...
+
     async def remove(self, cluster_id: ClusterId, reason: str) -> None:
         """Have a cluster removed, also across restarts; repeated, it changes nothing.
 

@@ -11,24 +11,19 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
-from ewms_rpc.backoff import Backoff
-from ewms_tms.follower import LogObserver
 from ewms_tms.grid import (
-    Capacity,
     Cluster,
     Grid,
     GridError,
     GridUnavailable,
     NothingDone,
-    Observation,
     Refused,
     Submission,
     TaskforceUuid,
@@ -42,16 +37,14 @@ from ewms_tms.grid.condor_messages import (
     FindCluster,
     Identify,
     ListClusters,
-    MeasureRoom,
     SubmitCluster,
 )
+from ewms_tms.grid.condor_watch import CondorObserver, CondorReservation
 from ewms_tms.grid.condor_workers import Workers
 from ewms_tms.job_events import ClusterId
 from ewms_tms.submission_log import find_submission, log_of_today
 
 __all__ = ["CondorOptions", "CondorPool", "WrongAccount"]
-
-_LONGEST_WAIT_FOR_ROOM = 300.0
 
 log = structlog.get_logger(__name__)
 
@@ -229,7 +222,10 @@ class CondorDispatcher:
 
     async def living(self) -> frozenset[ClusterId]:
         """Every cluster of EWMS in the queue."""
-        return await self._calls.do(ListClusters(self._schedd))
+        try:
+            return await self._calls.do(ListClusters(self._schedd))
+        except Refused as error:
+            raise GridUnavailable(str(error)) from error
 
     async def remove(self, cluster_id: ClusterId, reason: str) -> None:
         """Have a cluster removed."""
@@ -250,55 +246,3 @@ class CondorDispatcher:
         except Refused as error:
             # It may be permitted tomorrow, and the cluster is still there.
             raise GridUnavailable(str(error)) from error
-
-
-class CondorObserver:
-    """A schedd's job event logs; removes secrets of clusters that have left the queue."""
-
-    def __init__(self, files: TaskforceFiles, workers: Workers) -> None:
-        self._files, self._workers = files, workers
-
-    async def follow(self) -> AsyncGenerator[Observation, None]:
-        """All events from the beginning of every log, then each as it is written."""
-        self._workers.clear()
-        async with aclosing(LogObserver(self._files.logs).follow()) as observations:
-            async for observation in observations:
-                for cluster in self._workers.apply(observation.events):
-                    await asyncio.to_thread(
-                        self._files.remove_secrets, cluster.taskforce, cluster.attempt
-                    )
-                yield observation
-
-
-class CondorReservation:
-    """The pool's room, by the collector; our own workers, by the log."""
-
-    def __init__(self, calls: CondorCalls, workers: Workers, interval: float) -> None:
-        self._calls, self._workers, self._interval = calls, workers, interval
-
-    async def changes(self) -> AsyncIterator[Capacity]:
-        """The capacity now, then whenever a later look finds it changed."""
-        before: Capacity | None = None
-        backoff = Backoff(first=self._interval, limit=_LONGEST_WAIT_FOR_ROOM)
-        while True:
-            try:
-                room = await self._calls.do(MeasureRoom())
-            except GridError as error:
-                log.warning("the pool's room is not known", error=str(error))
-                await backoff.wait()
-                continue
-            backoff.reset()
-            capacity = Capacity(
-                total_slots=room.total_slots,
-                free_slots=room.free_slots,
-                total_cores=room.total_cores,
-                free_cores=room.free_cores,
-                total_memory_bytes=room.total_memory_bytes,
-                free_memory_bytes=room.free_memory_bytes,
-                n_idle_workers=self._workers.n_idle,
-                n_running_workers=self._workers.n_running,
-            )
-            if capacity != before:
-                before = capacity
-                yield capacity
-            await asyncio.sleep(self._interval)

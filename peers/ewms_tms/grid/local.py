@@ -257,6 +257,10 @@ class LocalDispatcher:
         """The cluster of an attempt, by the logs."""
         return await self._machine.do(lambda: self._schedd.queue.find(taskforce, attempt))
 
+    async def living(self) -> frozenset[ClusterId]:
+        """The queue's clusters."""
+        return await self._machine.do(lambda: frozenset(self._schedd.queue.clusters))
+
     async def remove(self, cluster_id: ClusterId, reason: str) -> None:
         """Have a cluster removed."""
         await self._machine.do(lambda: self._schedd.remove(cluster_id, reason))
