@@ -7,7 +7,6 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 
 import pytest
 from condor_pool import RealPool, real_pool
