@@ -29,7 +29,8 @@ from ewms_tms.durable_files import write_whole
 from ewms_tms.grid import Grid
 from ewms_tms.grid.condor import CondorOptions, CondorPool, WrongAccount
 from ewms_tms.grid.condor_calls import CondorCalls
-from ewms_tms.grid.local import LocalMachine, open_local_grids
+from ewms_tms.grid.local import LocalMachine
+from ewms_tms.grid.local_grids import open_local_grids
 from ewms_tms.metrics import tms_metrics
 from ewms_tms.retention import Retention
 from ewms_tms.submission import PilotSettings

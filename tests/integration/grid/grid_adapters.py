@@ -29,7 +29,8 @@ from ewms_tms.grid import (
 )
 from ewms_tms.grid.condor import CondorOptions, CondorPool
 from ewms_tms.grid.condor_calls import CondorCalls
-from ewms_tms.grid.local import LocalMachine, open_local_grids
+from ewms_tms.grid.local import LocalMachine
+from ewms_tms.grid.local_grids import open_local_grids
 from ewms_tms.job_events import ClusterId, EventKind, JobEvent
 
 __all__ = ["ADAPTERS", "Adapter", "Place", "Watched", "submission"]
