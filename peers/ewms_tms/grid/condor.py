@@ -40,6 +40,7 @@ from ewms_tms.grid.condor_messages import (
     SubmitCluster,
 )
 from ewms_tms.grid.condor_watch import CondorObserver, CondorReservation
+from ewms_tms.grid.condor_words import is_at_the_end
 from ewms_tms.grid.condor_workers import Workers
 from ewms_tms.job_events import ClusterId
 from ewms_tms.submission_log import find_submission, log_of_today
@@ -182,8 +183,7 @@ class CondorDispatcher:
             call = await asyncio.to_thread(self._prepare, submission, log_path)
             cluster_id = await self._calls.do(call)
         except (Refused, NothingDone) as error:
-            # Words alone are no proof that nothing was submitted.
-            found = await self.find(taskforce, attempt) if isinstance(error, Refused) else None
+            found = await self.find(taskforce, attempt) if is_at_the_end(str(error)) else None
             if found is not None:
                 return found
             await asyncio.to_thread(self._files.forget, taskforce, attempt)

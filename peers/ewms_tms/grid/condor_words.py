@@ -10,7 +10,7 @@ import re
 
 from ewms_tms.grid.condor_messages import FailureKind
 
-__all__ = ["kind_of"]
+__all__ = ["is_at_the_end", "kind_of"]
 
 _REFUSALS = re.compile(
     r"AUTHENTICATE|DENIED|SECMAN:2010|not authorized|authorization fail|permission"
@@ -32,3 +32,8 @@ def kind_of(words: str) -> FailureKind:
     if _NO_CONNECTION.search(words) is not None:
         return FailureKind.NOTHING_DONE
     return FailureKind.UNAVAILABLE
+
+
+def is_at_the_end(words: str) -> bool:
+    """Whether it was the submission's last step that failed, so that words alone prove nothing."""
+    return "commit" in words
