@@ -268,12 +268,14 @@ async def test_a_helper_that_is_killed_is_replaced(
     process = new_condor_tms(f"echo run >> {pool.place}/runs")
     await process.begin()
     assert await process.watching()
-    for number in range(3):
+    uuids = [f"TF-{number}" for number in range(3)]
+    for uuid in uuids:
         assert helpers(process)
         for child in helpers(process):
             kill(child)
-        await wms.start(new_start(f"TF-{number}"))
-    uuids = [f"TF-{number}" for number in range(3)]
+        await wms.start(new_start(uuid))
+        # Its submission is the next helper's work.
+        await wms.until(lambda uuid=uuid: uuid in wms.clusters, PATIENCE)  # type: ignore[misc]
     await wms.until(lambda: wms.is_done(*uuids), PATIENCE)
     assert submitted(pool) == Counter(dict.fromkeys(uuids, 1))
     assert runs(pool) == 3
