@@ -19,7 +19,7 @@ def outside() -> Iterator[OutsidePostgres]:
         pytest.skip(lacking)
     server = OutsidePostgres.started()
     yield server
-    server.remove()
+    server.run("stop")
 
 
 @dataclass(frozen=True)
