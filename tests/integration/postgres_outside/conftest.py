@@ -19,7 +19,7 @@ def outside() -> Iterator[OutsidePostgres]:
         pytest.skip(lacking)
     server = OutsidePostgres.started()
     yield server
-    server.run("stop")
+    server.remove()
 
 
 @dataclass(frozen=True)
