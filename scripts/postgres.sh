@@ -142,6 +142,8 @@ unix_socket_dir = $sockets
 pool_mode = transaction
 default_pool_size = 10
 max_client_conn = 1000
+# How soon it looks again for a server that was away; 15 s by default.
+server_login_retry = 1
 auth_type = scram-sha-256
 auth_file = $pooler/userlist.txt
 client_tls_sslmode = require

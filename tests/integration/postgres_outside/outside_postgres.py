@@ -72,6 +72,10 @@ class OutsidePostgres:
 
     def settings(self, database: str, *, pooled: bool = False) -> dict[str, str]:
         """The environment for the servers on one of its databases."""
+        if pooled:
+            # As a service manager would: PgBouncer 1.18 was once found dead after a restart of the
+            # server, and never again.
+            self.run("start")
         lines = self.run("env-pooled" if pooled else "env", database).splitlines()
         words = (shlex.split(line)[1].partition("=") for line in lines)
         return {name: value for name, _, value in words}
