@@ -1,4 +1,4 @@
-"""The public keys over HTTP, for brokers that fetch them: GET on any path answers the JWK set.
+"""The public keys over HTTP or HTTPS, for brokers that fetch them: GET answers the JWK set.
 
 As small as HTTP can be served: one request a connection, bounded in size and time. It must never
 serve anything but public keys.
@@ -7,6 +7,7 @@ serve anything but public keys.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -17,8 +18,12 @@ _MAX_REQUEST_BYTES = 8_192
 
 
 @asynccontextmanager
-async def serve_jwks(address: str, jwks_json: Callable[[], str]) -> AsyncIterator[str]:
+async def serve_jwks(
+    address: str, jwks_json: Callable[[], str], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """Serve for as long as the block runs; gives HOST:PORT with the real port.
+
+    With `tls` it speaks HTTPS, which RabbitMQ insists on; without, HTTP.
 
     Raises OSError when the address cannot be had.
     """
@@ -41,7 +46,7 @@ async def serve_jwks(address: str, jwks_json: Callable[[], str]) -> AsyncIterato
 
     host, _, port = address.rpartition(":")
     server = await asyncio.start_server(
-        answer, host.strip("[]"), int(port), limit=_MAX_REQUEST_BYTES
+        answer, host.strip("[]"), int(port), limit=_MAX_REQUEST_BYTES, ssl=tls
     )
     async with server:
         yield f"{host}:{server.sockets[0].getsockname()[1]}"
