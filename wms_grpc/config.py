@@ -104,6 +104,7 @@ class WmsSettings(BaseSettings):
     metrics: Annotated[str, AfterValidator(optional_tcp_address)] = Field(
         "", description="HOST:PORT of the metrics for Prometheus; by default not served"
     )
+    stack: str = Field("", description="set by `ewms up`: parts of another stack are not served")
     log_json: bool = Field(False, description="log as JSON")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least level that is logged"

@@ -11,9 +11,9 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ewms_rpc.backoff import Backoff
 from wms_grpc.part_logs import PartLogs
@@ -37,12 +37,13 @@ class PartFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A command of `ewms`: its name, its options, and how its line on stdout begins by which it
-    says that it serves."""
+    """A command of `ewms`: its name, its options, how its line on stdout begins by which it says
+    that it serves, and what its environment has beyond ours."""
 
     name: str
     options: tuple[str, ...]
     announcement: str
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Part:
@@ -98,6 +99,7 @@ class Part:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
+            env=os.environ | self._program.environment,
             # A Ctrl-C is for the head of the stack alone, which stops the parts in order.
             start_new_session=True,
         )

@@ -25,6 +25,7 @@ from ewms_postgres.notifications import Listener, Notifier
 from ewms_rpc.channel import open_channel
 from ewms_rpc.metrics_http import MetricSource, serve_metrics
 from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
+from ewms_rpc.stacks import StackMembers
 from ewms_rpc.tls import client_tls
 from wms_grpc.api.errors import rpc_error
 from wms_grpc.api.submissions import further_violations
@@ -105,11 +106,17 @@ async def wms_server(settings: WmsSettings, url: str) -> AsyncIterator[WmsServer
                 settings.mqs,
                 insecure=settings.mqs_insecure,
                 tls=client_tls(settings.mqs_ca, settings.mqs_cert, settings.mqs_key),
+                stack=settings.stack,
             )
         )
         parts = _Parts(settings, url, db, notifier, Mqs(channel, settings.mqs))
         server = await stack.enter_async_context(
-            RpcServer(_serving(settings), parts.services(), error_table=rpc_error)
+            RpcServer(
+                _serving(settings),
+                parts.services(),
+                error_table=rpc_error,
+                authenticator=StackMembers(settings.stack),
+            )
         )
         metrics_address = await stack.enter_async_context(
             serve_metrics(settings.metrics, parts.metrics())
@@ -221,8 +228,8 @@ class _Parts:
         ]
 
     def _committed(self, parts: Sequence[CommittedPart], topics: AbstractSet[Topic]) -> None:
-        self._feed.committed(parts)
         self._wakeups.wake(topics)
+        self._feed.committed(parts)
 
     def _heard(self, channel: str, payload: str) -> None:
         if channel == WAKE_CHANNEL:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 from ewms_rpc.backoff import Backoff
 from wms_grpc.part import Part, PartFailed, Program
@@ -82,13 +83,17 @@ def _programs(settings: StackSettings, wms: str, mqs: str) -> list[Program]:
     serving = (*database, *(("--insecure",) if settings.insecure else ()))
     slots = ("--slots", str(settings.slots)) if settings.slots else ()
     logs = ("--log-json",) if settings.log_json else ()
+    # By this name a part knows its own: others may serve where it looks for them.
+    stack = uuid4().hex
     to_wms = ("--wms", _reachable(wms), "--data", str(settings.data / "tms"))
+    programs = [
+        ("mqs", ("--listen", mqs, *serving, *logs), "listening on"),
+        ("wms", ("--listen", wms, "--mqs", _reachable(mqs), *serving, *logs), "listening on"),
+        ("tms", (*to_wms, *slots, *logs), "watching"),
+    ]
     return [
-        Program("mqs", ("--listen", mqs, *serving, *logs), "listening on"),
-        Program(
-            "wms", ("--listen", wms, "--mqs", _reachable(mqs), *serving, *logs), "listening on"
-        ),
-        Program("tms", (*to_wms, *slots, *logs), "watching"),
+        Program(name, options, announcement, {f"EWMS_{name.upper()}_STACK": stack})
+        for name, options, announcement in programs
     ]
 
 

@@ -20,7 +20,7 @@ from ewms_client.events import Events
 from ewms_client.feeds import TaskforcesEvent, WorkflowsEvent, watch_taskforces, watch_workflows
 from ewms_client.publishing import publish_events
 from ewms_client.queue_access import QueueAccess
-from ewms_client.queues import Brokers, find_queue
+from ewms_client.queues import Brokers, Waiting, find_queue
 from ewms_client.trust import Trust
 from ewms_client.view import WorkflowView
 from ewms_client.waiting import Condition, wait_until
@@ -172,13 +172,16 @@ class AsyncClient(WmsCalls):
         *,
         on_confirmed: Callable[[int], None] | None = None,
         activation_timeout: float | None = 600.0,
+        on_waiting: Waiting | None = None,
     ) -> int:
         """Publish events to a public queue and return how many, once all are durable.
 
-        Waits up to `activation_timeout` seconds for the queue to be granted. `on_confirmed` is
-        called with the number so far. FailedPrecondition if the queue is closed.
+        Waits up to `activation_timeout` seconds for the queue to be granted; meanwhile
+        `on_waiting` is called with the workflow as it is, at each change. `on_confirmed` is
+        called with the number so far. FailedPrecondition if the queue is closed, QueueGone if it
+        is released.
         """
-        queue = await self._find_queue(workflow_id, alias, activation_timeout)
+        queue = await self._find_queue(workflow_id, alias, activation_timeout, on_waiting)
         return await publish_events(
             queue, events, patience=self._patience, on_confirmed=on_confirmed
         )
@@ -191,21 +194,32 @@ class AsyncClient(WmsCalls):
         count: int | None = None,
         credit: int = 32,
         activation_timeout: float | None = 600.0,
+        on_waiting: Waiting | None = None,
     ) -> Consumer:
         """Deliveries of a public queue: `async with client.consume(...) as deliveries`.
 
         Ends after `count` of them, or when the queue is drained. At most `credit` are held at a
-        time, and their leases are extended meanwhile.
+        time, and their leases are extended meanwhile. A queue that is not granted yet is waited
+        for as by `publish`. QueueGone if it is released.
         """
         return Consumer(
-            lambda: self._find_queue(workflow_id, alias, activation_timeout),
+            lambda: self._find_queue(workflow_id, alias, activation_timeout, on_waiting),
             count=count,
             credit=credit,
             name=f"ewms_client {socket.gethostname()} {os.getpid()}"[:128],
             patience=self._patience,
         )
 
-    async def _find_queue(self, workflow_id: str, alias: str, timeout: float | None) -> QueueAccess:
+    async def _find_queue(
+        self, workflow_id: str, alias: str, timeout: float | None, on_waiting: Waiting | None
+    ) -> QueueAccess:
         return await find_queue(
-            workflow_id, alias, self.public_queues, self.watch, self._brokers, timeout
+            workflow_id,
+            alias,
+            self.public_queues,
+            self.watch,
+            self._brokers,
+            timeout,
+            self.get_workflow,
+            on_waiting,
         )

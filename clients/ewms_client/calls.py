@@ -244,7 +244,10 @@ class WmsCalls:
         *,
         request_id: str | None = None,
     ) -> int:
-        """Put dead letters back, these or all, and return how many. FailedPrecondition."""
+        """Put dead letters back, these or all, and return how many.
+
+        NotFound, FailedPrecondition.
+        """
         request = workflows_pb2.RequeueDeadLettersRequest(
             workflow_id=workflow_id,
             alias=alias,

@@ -25,6 +25,7 @@ from ewms_client.consuming import Consumer
 from ewms_client.delivery import Delivery
 from ewms_client.events import Event
 from ewms_client.portal import Portal
+from ewms_client.queues import Waiting
 
 __all__ = ["BlockingConsumer", "BlockingDelivery", "Client"]
 
@@ -214,6 +215,7 @@ class Client:
         *,
         on_confirmed: Callable[[int], None] | None = None,
         activation_timeout: float | None = 600.0,
+        on_waiting: Waiting | None = None,
     ) -> int:
         """As `AsyncClient.publish`. The events may come from an iterator that blocks."""
         return self._portal.call(
@@ -223,6 +225,7 @@ class Client:
                 events if isinstance(events, Sequence) else _drawn_in_threads(events),
                 on_confirmed=on_confirmed,
                 activation_timeout=activation_timeout,
+                on_waiting=on_waiting,
             )
         )
 
@@ -234,10 +237,16 @@ class Client:
         count: int | None = None,
         credit: int = 32,
         activation_timeout: float | None = 600.0,
+        on_waiting: Waiting | None = None,
     ) -> BlockingConsumer:
         """As `AsyncClient.consume`: `with client.consume(...) as deliveries: for …`."""
         consumer = self._client.consume(
-            workflow_id, alias, count=count, credit=credit, activation_timeout=activation_timeout
+            workflow_id,
+            alias,
+            count=count,
+            credit=credit,
+            activation_timeout=activation_timeout,
+            on_waiting=on_waiting,
         )
         return BlockingConsumer(consumer, self._portal)
 

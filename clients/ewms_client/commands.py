@@ -5,10 +5,8 @@ moves events and watches in modules of their own.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
-from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -17,6 +15,7 @@ from google.protobuf.message import Message
 from ewms.wms.v1 import workflow_service_pb2
 from ewms_client import resource_tables as tables
 from ewms_client.async_client import AsyncClient
+from ewms_client.command_files import read_document
 from ewms_client.documents import message_from_json, to_json
 from ewms_client.event_commands import consume, dead_letters, publish
 from ewms_client.steering_commands import (
@@ -26,12 +25,14 @@ from ewms_client.steering_commands import (
     finish,
     pause,
     resume,
+    update,
 )
 from ewms_client.terminal import (
     WMS_DEFAULT,
     Json,
     Wms,
     WorkflowId,
+    labels_of,
     print_json,
     print_table,
     print_text,
@@ -64,13 +65,13 @@ def submit(
     """Submit a workflow; print its id alone on the last line."""
 
     async def command(client: AsyncClient) -> None:
-        document = await asyncio.to_thread(_read, file)
+        document = await asyncio.to_thread(read_document, file)
         request = message_from_json(document, workflow_service_pb2.SubmitWorkflowRequest())
         if name is not None:
             request.name = name
         if priority is not None:
             request.priority = priority
-        request.labels.update(_labels(label or []))
+        request.labels.update(labels_of(label))
         response = await client.submit(request, request_id=request_id, validate_only=validate_only)
         if as_json:
             print_json(response)
@@ -81,17 +82,6 @@ def submit(
             print_text(response.workflow.workflow_id)
 
     run(wms, as_json, command)
-
-
-def _read(file: str) -> bytes:
-    return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-
-
-def _labels(pairs: list[str]) -> dict[str, str]:
-    for pair in pairs:
-        if "=" not in pair:
-            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--label")
-    return dict(pair.split("=", 1) for pair in pairs)
 
 
 @app.command("list")
@@ -154,7 +144,11 @@ def queues(
     wms: Wms = WMS_DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Show a workflow's queues and how many events are in each."""
+    """Show a workflow's queues and how many events are in each.
+
+    With --json each queue's object (`Queue`) is followed by one of its counts (`QueueStats`: alias,
+    depth, in_flight, done, dead), unless nobody knows them now.
+    """
 
     async def command(client: AsyncClient) -> None:
         if tokens:
@@ -165,6 +159,9 @@ def queues(
         if as_json:
             for queue in view.queues.values():
                 print_json(queue)
+                if stats := view.queue_stats.get(queue.alias):
+                    # A count of zero says something.
+                    print_text(to_json(stats, with_zeros=True))
         else:
             print_table(*tables.queues(view))
 
@@ -189,6 +186,7 @@ def history(workflow: WorkflowId, wms: Wms = WMS_DEFAULT, as_json: Json = False)
 app.command("close")(close_queue)
 app.command("finish")(finish)
 app.command("abort")(abort)
+app.command("update")(update)
 app.command("pause")(pause)
 app.command("resume")(resume)
 app.command("add-workers")(add_workers)

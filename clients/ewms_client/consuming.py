@@ -19,7 +19,7 @@ from grpc import aio
 from ewms.mqs.v1 import event_service_pb2
 from ewms_client.channel import answer, received
 from ewms_client.delivery import Delivery, LeaseBook, Statement, Verb
-from ewms_client.errors import RpcError, Unauthenticated
+from ewms_client.errors import NotFound, RpcError, Unauthenticated
 from ewms_client.queue_access import QueueAccess
 from ewms_client.reconnection import Reconnection
 
@@ -145,6 +145,9 @@ class Consumer:
         except RpcError as error:
             if self._is_closing and not self._leases.n_settling:
                 return True
+            if isinstance(error, NotFound):
+                # A token holds for longer than its queue may be there.
+                await self._queue.require_there()
             await self._reconnection.wait_after(error)
         return False
 

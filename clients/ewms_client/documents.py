@@ -56,10 +56,17 @@ def message_from_json(document: str | bytes, message: _M) -> _M:
     return _filled(value, message)
 
 
-def to_json(message: Message, *, indent: int | None = None) -> str:
-    """The message in the protobuf JSON mapping, on one line unless `indent` says otherwise."""
+def to_json(message: Message, *, indent: int | None = None, with_zeros: bool = False) -> str:
+    """The message in the protobuf JSON mapping, on one line unless `indent` says otherwise.
+
+    Fields that have their default value are left out, unless `with_zeros` asks for them.
+    """
     return json_format.MessageToJson(
-        message, preserving_proto_field_name=True, indent=indent, ensure_ascii=False
+        message,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=with_zeros,
+        indent=indent,
+        ensure_ascii=False,
     )
 
 

@@ -19,6 +19,7 @@ what is found out here. Each error says when it arises and what it carries; none
     ├── RevisionGap             a watch broke its promise
     ├── WaitTimeout             what was waited for did not come in time (also a TimeoutError)
     ├── WorkflowEnded           what was waited for cannot come any more
+    ├── QueueGone               the queue was released with its workflow
     ├── DeliveryLost            a delivery was settled too late
     └── UnsupportedBroker       the queue is on a broker that this client does not speak to
 """
@@ -59,6 +60,7 @@ __all__ = [
     "OutOfRange",
     "PermissionDenied",
     "PreconditionViolation",
+    "QueueGone",
     "ResourceExhausted",
     "RevisionGap",
     "RpcError",
@@ -107,6 +109,21 @@ class WorkflowEnded(ClientError):
         state = workflow_pb2.WorkflowState.Name(workflow.state).removeprefix("WORKFLOW_STATE_")
         reason = f": {workflow.state_reason}" if workflow.state_reason else ""
         super().__init__(f"workflow {workflow.workflow_id} is {state}{reason}")
+
+
+class QueueGone(ClientError):
+    """The queue is not there any more: it goes once its workflow, `workflow`, has settled.
+
+    A public one goes when it is empty then, or after the retention.
+    """
+
+    def __init__(self, workflow: workflow_pb2.Workflow, alias: str) -> None:
+        self.workflow, self.alias = workflow, alias
+        state = workflow_pb2.WorkflowState.Name(workflow.state).removeprefix("WORKFLOW_STATE_")
+        super().__init__(
+            f"queue {alias} of workflow {workflow.workflow_id} is gone:"
+            f" the workflow is {state} and has settled"
+        )
 
 
 class DeliveryLost(ClientError):

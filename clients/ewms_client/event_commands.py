@@ -12,13 +12,16 @@ from typing import Annotated
 
 import typer
 
+from ewms.wms.v1.workflow_pb2 import WORKFLOW_STATE_PAUSED, Workflow
 from ewms.wms.v1.workflow_service_pb2 import DeadLetter
 from ewms_client.async_client import AsyncClient
+from ewms_client.command_files import event_folder, read_file, require_files
 from ewms_client.consuming import Consumer
 from ewms_client.delivery import Delivery
 from ewms_client.errors import ClientError, DeliveryLost, WaitTimeout
 from ewms_client.event_files import EventFolder, safe_name
 from ewms_client.events import Event
+from ewms_client.resource_tables import clock
 from ewms_client.resource_tables import dead_letters as dead_letter_table
 from ewms_client.terminal import (
     WMS_DEFAULT,
@@ -45,17 +48,19 @@ def publish(
     wms: Wms = WMS_DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Send each file as one event, with its name in the header `filename`."""
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise typer.BadParameter(f"not a file: {missing[0]}", param_hint="PATH")
+    """Send each file as one event, with its name in the header `filename`.
+
+    A queue that is not granted yet is waited for; what for is said on stderr, but not with --json.
+    """
 
     async def events() -> AsyncIterator[Event]:
         for path in paths:
-            yield Event(await asyncio.to_thread(path.read_bytes), {_FILENAME: path.name})
+            yield Event(await asyncio.to_thread(read_file, path), {_FILENAME: path.name})
 
     async def command(client: AsyncClient) -> None:
-        n_events = await client.publish(workflow, alias, events())
+        await asyncio.to_thread(require_files, paths)
+        waiting = None if as_json else _WaitingTold(alias)
+        n_events = await client.publish(workflow, alias, events(), on_waiting=waiting)
         print_text(f'{{"n_events": {n_events}}}' if as_json else f"{n_events} events published")
 
     run(wms, as_json, command)
@@ -81,12 +86,13 @@ def consume(
     """
 
     async def command(client: AsyncClient) -> None:
-        writing = _Writing(EventFolder(to), as_json)
+        writing = _Writing(await asyncio.to_thread(event_folder, to), as_json)
+        waiting = None if as_json else _WaitingTold(alias)
         try:
             async with asyncio.timeout(timeout):
                 while count is None or writing.n_written < count:
                     left = None if count is None else count - writing.n_written
-                    consumer = client.consume(workflow, alias, count=left)
+                    consumer = client.consume(workflow, alias, count=left, on_waiting=waiting)
                     if await writing.drain(consumer):
                         break
         except TimeoutError:
@@ -95,6 +101,26 @@ def consume(
             raise ClientError(f"the queue is drained after {writing.n_written} of {count} events")
 
     run(wms, as_json, command)
+
+
+class _WaitingTold:
+    """Says on stderr what a queue that is not granted waits for, again only as that changes."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._told = ""
+
+    def __call__(self, workflow: Workflow) -> None:
+        if workflow.state == WORKFLOW_STATE_PAUSED:
+            reason = "the workflow is paused"
+        else:
+            reason = workflow.pending_reason or "the workflow is pending"
+        if reason == self._told:
+            return
+        self._told = reason
+        again = clock(workflow.retry_time)
+        when = f" (asks again at {again})" if again else ""
+        say(f"ewms: queue {self._alias} is not granted yet: {reason}{when}")
 
 
 class _Writing:
@@ -159,7 +185,8 @@ def dead_letters(
             every = [letter async for letter in client.dead_letters(workflow, alias)]
             letters = [letter for letter in every if not ids or letter.dead_letter_id in ids]
             if to is not None:
-                await asyncio.to_thread(_write_letters, EventFolder(to), letters)
+                folder = await asyncio.to_thread(event_folder, to)
+                await asyncio.to_thread(_write_letters, folder, letters)
             elif as_json:
                 for letter in letters:
                     print_json(letter)
@@ -174,7 +201,9 @@ def dead_letters(
 
 def _write_letters(folder: EventFolder, letters: Iterable[DeadLetter]) -> None:
     for letter in letters:
-        path = folder.store(safe_name(None, letter.event_id), letter.payload)
+        path = folder.store(
+            safe_name(letter.headers.get(_FILENAME), letter.event_id), letter.payload
+        )
         print_text(str(path))
         if letter.size > len(letter.payload):
             say(f"ewms: {path} holds the first {len(letter.payload)} of {letter.size} bytes")

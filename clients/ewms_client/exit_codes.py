@@ -6,7 +6,8 @@ from enum import IntEnum
 
 import grpc
 
-from ewms_client.errors import ClientError, RpcError, WaitTimeout, WorkflowEnded
+from ewms_client.command_files import UnusablePath
+from ewms_client.errors import ClientError, QueueGone, RpcError, WaitTimeout, WorkflowEnded
 
 __all__ = ["ExitCode", "exit_code_of"]
 
@@ -48,9 +49,9 @@ def exit_code_of(error: RpcError | ClientError | OSError) -> ExitCode:
             return _BY_STATUS.get(error.code, ExitCode.FAILURE)
         case WaitTimeout():
             return ExitCode.TIMEOUT
-        case WorkflowEnded():
+        case WorkflowEnded() | QueueGone():
             return ExitCode.FAILED_PRECONDITION
-        case FileNotFoundError():
+        case UnusablePath():
             return ExitCode.USAGE
         case _:
             return ExitCode.FAILURE

@@ -13,7 +13,7 @@ from grpc import aio
 
 from ewms.mqs.v1 import event_service_pb2
 from ewms_client.channel import received
-from ewms_client.errors import RpcError, Unauthenticated, Unavailable
+from ewms_client.errors import NotFound, RpcError, Unauthenticated, Unavailable
 from ewms_client.events import Events, Outbox, each
 from ewms_client.queue_access import QueueAccess
 from ewms_client.reconnection import Reconnection
@@ -66,6 +66,10 @@ async def _deliver(
                 raise
             queue.reject_token()
             has_fresh_token = True
+        except NotFound:
+            # A token holds for longer than its queue may be there.
+            await queue.require_there()
+            raise
         except RpcError as error:
             await reconnection.wait_after(error)
 

@@ -22,7 +22,8 @@ _SHORTEST_STREAM = 1.0
 
 
 class QueueAccess:
-    """A public queue that is activated. `look_up` fetches it with a fresh token."""
+    """A public queue that is activated. `look_up` fetches it with a fresh token, or says that it
+    is gone."""
 
     def __init__(
         self,
@@ -65,6 +66,10 @@ class QueueAccess:
     def reject_token(self) -> None:
         """The broker refused the token: fetch another for the next call."""
         self._renew_at = self._expire_at = 0.0
+
+    async def require_there(self) -> None:
+        """Return if there is still such a queue. QueueGone."""
+        self._take(await self._look_up())
 
     async def _renew(self) -> None:
         try:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import grpc
 
 from ewms.mqs.v1.event_service_pb2_grpc import EventServiceStub
-from ewms.wms.v1 import workflow_service_pb2
+from ewms.wms.v1 import workflow_pb2, workflow_service_pb2
 from ewms_client.channel import connect
-from ewms_client.errors import NotFound
+from ewms_client.errors import NotFound, QueueGone
 from ewms_client.queue_access import QueueAccess
 from ewms_client.view import WorkflowView
 from ewms_client.waiting import wait_until
@@ -23,9 +23,11 @@ from ewms_rpc.tls import ClientTls
 if TYPE_CHECKING:
     from ewms.mqs.v1.event_service_pb2_grpc import EventServiceAsyncStub
 
-__all__ = ["Brokers", "find_queue"]
+__all__ = ["Brokers", "Waiting", "find_queue"]
 
 _ListQueues = Callable[[str], Awaitable[Sequence[workflow_service_pb2.PublicQueue]]]
+_GetWorkflow = Callable[[str], Awaitable[workflow_pb2.Workflow]]
+Waiting = Callable[[workflow_pb2.Workflow], None]
 _Watch = Callable[[str], AsyncGenerator[WatchEvent, None]]
 
 
@@ -63,21 +65,33 @@ async def find_queue(
     watch: _Watch,
     brokers: Brokers,
     timeout: float | None,
+    get_workflow: _GetWorkflow,
+    on_waiting: Waiting | None = None,
 ) -> QueueAccess:
     """The way into a public queue, as soon as it is granted.
 
+    While it is not, `on_waiting` is given the workflow at each change of it.
+
     NotFound: the workflow has no public queue of this alias. WaitTimeout: it is not granted after
-    `timeout` seconds. WorkflowEnded: it never will be. UnsupportedBroker.
+    `timeout` seconds. WorkflowEnded: it never will be. QueueGone: it was, and is released.
+    UnsupportedBroker.
     """
 
     async def look_up() -> workflow_service_pb2.PublicQueue:
         for queue in await list_queues(workflow_id):
             if queue.alias == alias:
+                if queue.is_activated and not queue.auth_token:
+                    # Only what is released has no token.
+                    raise QueueGone(await get_workflow(workflow_id), alias)
                 return queue
         raise NotFound("public queue", alias, f"{workflow_id} has no public queue {alias!r}")
 
     def is_granted(view: WorkflowView) -> bool:
-        return alias in view.queues and view.queues[alias].is_activated
+        if alias in view.queues and view.queues[alias].is_activated:
+            return True
+        if on_waiting is not None and not view.is_terminal:
+            on_waiting(view.workflow)
+        return False
 
     queue = await look_up()
     if not queue.is_activated:

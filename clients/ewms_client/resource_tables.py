@@ -26,11 +26,10 @@ Rows = tuple[Sequence[str], Sequence[Sequence[object]]]
 
 
 def clock(time: Timestamp) -> str:
-    """A time of day and its date in the local zone; empty for none."""
+    """Date, time of day and offset in the local zone; empty for none."""
     if not time.seconds:
         return ""
-    local = time.ToDatetime(tzinfo=UTC).astimezone()
-    return local.strftime("%Y-%m-%d %H:%M:%S")
+    return time.ToDatetime(tzinfo=UTC).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def statuses(counts: Iterable[tuple[str, taskforce_pb2.PilotStatusCounts]]) -> str:
@@ -156,10 +155,11 @@ def history(entries: Iterable[workflow_pb2.HistoryEntry]) -> Rows:
 
 def dead_letters(letters: Iterable[workflow_service_pb2.DeadLetter]) -> Rows:
     """Dead letters, one a row, without their payloads."""
-    return ("DEAD LETTER", "EVENT", "DELIVERIES", "BYTES", "TIME", "REASON"), [
+    return ("DEAD LETTER", "EVENT", "HEADERS", "DELIVERIES", "BYTES", "TIME", "REASON"), [
         (
             letter.dead_letter_id,
             letter.event_id,
+            " ".join(f"{name}={value}" for name, value in sorted(letter.headers.items())),
             letter.n_deliveries,
             letter.size,
             clock(letter.dead_time),

@@ -1,4 +1,6 @@
-"""The commands that steer a workflow: close a queue, finish, abort, pause, resume, add workers."""
+"""The commands that steer a workflow: close a queue, finish, abort, update, pause, resume, add
+workers.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +11,22 @@ from google.protobuf.message import Message
 
 from ewms.wms.v1 import workflow_pb2
 from ewms_client.async_client import AsyncClient
+from ewms_client.resource_tables import workflow as workflow_table
 from ewms_client.terminal import (
     WMS_DEFAULT,
     Alias,
     Json,
     Wms,
     WorkflowId,
+    labels_of,
     print_json,
+    print_table,
     print_text,
     run,
 )
 from ewms_client.view import state_name
 
-__all__ = ["abort", "add_workers", "close_queue", "finish", "pause", "resume"]
+__all__ = ["abort", "add_workers", "close_queue", "finish", "pause", "resume", "update"]
 
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 
@@ -64,6 +69,40 @@ def abort(
     async def command(client: AsyncClient) -> None:
         response = await client.abort(workflow, reason=reason)
         _print_steered(response, response.workflow, as_json, response.n_taskforces)
+
+    run(wms, as_json, command)
+
+
+def update(
+    workflow: WorkflowId,
+    priority: Annotated[int | None, typer.Option(help="0 to 100, high first.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label to add or to change.")
+    ] = None,
+    remove_label: Annotated[
+        list[str] | None, typer.Option("--remove-label", metavar="KEY", help="A label to remove.")
+    ] = None,
+    wms: Wms = WMS_DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Change priority, name or labels of a workflow that lives; what is not given stays."""
+    added, removed = labels_of(label), set(remove_label or ())
+    if priority is None and name is None and not added and not removed:
+        raise typer.BadParameter("give --priority, --name, --label or --remove-label")
+    if both := sorted(removed & added.keys()):
+        raise typer.BadParameter(f"{both[0]!r} is also removed", param_hint="--label")
+
+    async def command(client: AsyncClient) -> None:
+        labels = None
+        if added or removed:
+            now = (await client.get_workflow(workflow, read_mask=["labels"])).labels
+            labels = {key: value for key, value in now.items() if key not in removed} | added
+        updated = await client.update(workflow, priority=priority, name=name, labels=labels)
+        if as_json:
+            print_json(updated)
+        else:
+            print_table(*workflow_table(updated))
 
     run(wms, as_json, command)
 

@@ -31,6 +31,7 @@ __all__ = [
     "Json",
     "Wms",
     "WorkflowId",
+    "labels_of",
     "print_json",
     "print_table",
     "print_text",
@@ -96,6 +97,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     Console().print(table)
 
 
+def labels_of(pairs: Sequence[str] | None) -> dict[str, str]:
+    """The labels that were given as KEY=VALUE. Anything else is a wrong use."""
+    for pair in pairs or ():
+        if "=" not in pair:
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--label")
+    return dict(pair.split("=", 1) for pair in pairs or ())
+
+
 def say(text: str) -> None:
     """A line for a person, on stderr."""
     typer.echo(text, err=True)
@@ -111,7 +120,13 @@ def _tell(error: RpcError | ClientError | OSError, as_json: bool) -> None:
 
 
 def _message(error: RpcError | ClientError | OSError) -> str:
-    text = error.message if isinstance(error, RpcError) else str(error)
+    match error:
+        case RpcError():
+            text = error.message
+        case OSError(strerror=str(reason), filename=str(file)):
+            text = f"{file}: {reason.lower()}"
+        case _:
+            text = str(error)
     return text or type(error).__name__
 
 

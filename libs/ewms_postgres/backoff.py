@@ -7,6 +7,7 @@ restarted server do not come back in the same instant.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from datetime import timedelta
 
@@ -24,6 +25,11 @@ class Backoff:
         self._first = first.total_seconds()
         self._longest = longest.total_seconds()
         self._bound = self._first
+
+    @property
+    def level(self) -> int:
+        """At which level to log a failure: the first of an outage is a warning, the rest is not."""
+        return logging.WARNING if self._bound == self._first else logging.DEBUG
 
     def reset(self) -> None:
         """Begin with short waits again, after a success."""

@@ -213,7 +213,7 @@ async def open_database(
     application_name
         Names these connections in `pg_stat_activity`.
     min_size, max_size
-        How many connections are kept and how many there are at most.
+        How many connections are opened at once and how many there are at most.
     pooled
         The URL leads to a pooler that gives sessions away between transactions: nothing is
         prepared, nothing is set for a session, and single statements run in a transaction.
@@ -225,7 +225,10 @@ async def open_database(
     pool = await _open_pool(
         connect_timeout,
         dsn=driver_url(url),
-        min_size=min_size,
+        init_size=min_size,
+        # Else the driver keeps the number up by itself, and during an outage logs a trace for each
+        # attempt; a call that needs a connection opens it anyway.
+        min_size=0,
         max_size=max_size,
         init=_prepare_behind_pooler if pooled else prepare_connection,
         reset=_keep_session,
@@ -271,7 +274,7 @@ async def _open_pool(connect_timeout: timedelta, **options: Any) -> asyncpg.Pool
             pool.terminate()
             if loop.time() >= deadline:
                 raise
-            _log.warning("waiting for the database", reason=str(error))
+            _log.log(backoff.level, "waiting for the database", reason=str(error))
             await backoff.wait()
         except BaseException:
             pool.terminate()

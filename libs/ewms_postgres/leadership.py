@@ -56,7 +56,7 @@ async def run_elected(
                 await _lead(connection, body)
                 return
         except DatabaseError as error:
-            _log.warning("leadership lost or out of reach", name=name, reason=str(error))
+            _log.log(backoff.level, "leadership lost or out of reach", name=name, reason=str(error))
         await backoff.wait()
 
 

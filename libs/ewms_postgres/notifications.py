@@ -120,7 +120,7 @@ class Notifier:
                     await self._send_all(connection)
                     return
             except DatabaseError as error:
-                _log.warning("notifications wait for the database", reason=str(error))
+                _log.log(backoff.level, "notifications wait for the database", reason=str(error))
             await backoff.wait()
 
     async def _send_all(self, connection: asyncpg.Connection[Any]) -> None:
@@ -199,7 +199,7 @@ class Listener:
                     self.connected.set()
                     await watch_connection(connection, every=_PROBE_EVERY)
             except DatabaseError as error:
-                _log.warning("listening waits for the database", reason=str(error))
+                _log.log(backoff.level, "listening waits for the database", reason=str(error))
             finally:
                 self.connected.clear()
             await backoff.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -34,6 +35,11 @@ class Backoff:
     def __init__(self, *, first: float = 0.1, limit: float = 10.0, jitter: float = 0.5) -> None:
         self._first, self._limit, self._jitter = first, limit, jitter
         self._next = first
+
+    @property
+    def level(self) -> int:
+        """At which level to log a failure: the first of an outage is a warning, the rest is not."""
+        return logging.WARNING if self._next == self._first else logging.DEBUG
 
     def reset(self) -> None:
         """The next wait is the first again."""

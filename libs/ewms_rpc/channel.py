@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
 from ewms_rpc.addresses import is_loopback
+from ewms_rpc.stacks import user_agent_of
 from ewms_rpc.tls import ClientTls
 
 __all__ = ["DEADLINE", "open_channel"]
@@ -40,6 +41,7 @@ def open_channel(
     retried: Sequence[ServiceDescriptor] = (),
     max_message_bytes: int = _MAX_MESSAGE_BYTES,
     longest_reconnect: float = _LONGEST_RECONNECT_SECONDS,
+    stack: str = "",
 ) -> grpc.aio.Channel:
     """A channel; close it, or use it in `async with`. It connects with the first call.
 
@@ -60,8 +62,12 @@ def open_channel(
     longest_reconnect
         Seconds: the longest wait between two attempts to reach a server that is away. Shorter
         only where the callers are few.
+    stack
+        The stack that the caller belongs to, if any: servers of others are not there for it.
     """
     options = _options(retried, max_message_bytes, longest_reconnect)
+    if stack:
+        options.append(("grpc.primary_user_agent", user_agent_of(stack)))
     if tls is None and (insecure or is_loopback(address)):
         return grpc.aio.insecure_channel(address, options=options)
     credentials = (tls or ClientTls()).credentials()

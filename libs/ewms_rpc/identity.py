@@ -30,7 +30,7 @@ class Authenticator(Protocol):
         """The caller, by the call's metadata (keys in lower case, `-bin` values as bytes).
 
         Raises `Unauthenticated` when nobody stands behind it, `PermissionDenied` when somebody
-        does who may not call this service at all.
+        does who may not call this service at all, `Unavailable` when he looks for another server.
         """
         ...
 

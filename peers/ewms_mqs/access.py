@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ewms_mqs.brokers import Broker
 from ewms_mqs.credentials import PREFIX, Credentials
-from ewms_mqs.errors import TokenRefused
+from ewms_mqs.errors import TokenRefused, in_words
 from ewms_mqs.messages import BrokerAddress
 from ewms_mqs.model import Mqid, Queue
 from ewms_mqs.register import Register
@@ -48,7 +48,7 @@ class Access:
         queue = await self._register.queue(mqid)
         if not self._broker.capabilities.serves_events:
             address = self._broker_address.text
-            words = f"queue {mqid} is on {self._broker.type} at {address}"
+            words = f"{in_words(queue)} is on {self._broker.type} at {address}"
             violation = PreconditionViolation("OTHER_BROKER", address, words)
             raise FailedPrecondition([violation])
         return queue

@@ -7,6 +7,7 @@ seen at once by whoever starts this program again than lived with.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -50,11 +51,15 @@ async def background_tasks() -> AsyncIterator[asyncio.TaskGroup]:
 
 async def repeat(name: str, every: float, work: Callable[[], Awaitable[object]]) -> None:
     """Do the work about every so many seconds until cancelled, through outages of the database."""
+    level = logging.WARNING
     while True:
         # Several processes that were started together do not all come at once.
         await asyncio.sleep(every * random.uniform(0.8, 1.2))
         try:
             await work()
+            level = logging.WARNING
         except DatabaseError as error:
             loop_failed(name)
-            _log.warning("put off", name=name, reason=str(error))
+            _log.log(level, "put off", name=name, reason=str(error))
+            # An outage is told of once.
+            level = logging.DEBUG

@@ -57,6 +57,7 @@ class MqsSettings(BaseSettings):
     metrics: Annotated[str, AfterValidator(optional_tcp_address)] = Field(
         "", description="HOST:PORT of the metrics for Prometheus. Default: not served."
     )
+    stack: str = Field("", description="Set by `ewms up`: parts of another stack are not served.")
     log_json: bool = Field(False, description="Log JSON instead of text.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level that is logged."
@@ -95,7 +96,7 @@ class MqsSettings(BaseSettings):
     queue_retention: Duration = Field(
         timedelta(days=7),
         ge=timedelta(0),
-        description="For how long a released public queue is kept for those who still read it.",
+        description="For how long a released public queue, and any dead letters, are kept.",
     )
     tombstone_life: Duration = Field(
         timedelta(days=90),

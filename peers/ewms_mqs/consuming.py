@@ -74,7 +74,7 @@ class Counter:
                     backoff.reset()
             except DatabaseError as error:
                 loop_failed("claiming")
-                _log.warning("claiming waits", mqid=self.queue.mqid, reason=str(error))
+                _log.log(backoff.level, "claiming waits", mqid=self.queue.mqid, reason=str(error))
                 self._wake.set()
                 await backoff.wait()
             except Exception as error:
@@ -262,9 +262,10 @@ class Consuming:
         try:
             for number in await self._broker.ready_queues(hungry):
                 self.heard_ready(number)
+            backoff.reset()
         except DatabaseError as error:
             loop_failed("polling")
-            _log.warning("polling waits for the database", reason=str(error))
+            _log.log(backoff.level, "polling waits for the database", reason=str(error))
             await backoff.wait()
 
     async def _end_finished(self, backoff: Backoff) -> None:
@@ -275,7 +276,7 @@ class Consuming:
             states = await self._register.states(list(suspected))
         except DatabaseError as error:
             loop_failed("endings")
-            _log.warning("endings wait for the database", reason=str(error))
+            _log.log(backoff.level, "endings wait for the database", reason=str(error))
             self._suspected |= suspected
             await backoff.wait()
             return
@@ -286,6 +287,7 @@ class Consuming:
                 continue
             state = states.get(number)
             if state is None:
-                found[0].end(QueueNotFound(found[0].queue.mqid))
+                queue = found[0].queue
+                found[0].end(QueueNotFound(queue.mqid, queue))
             elif state.is_drained:
                 found[0].end(None)

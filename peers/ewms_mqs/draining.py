@@ -72,7 +72,7 @@ class Draining:
             except DatabaseError as error:
                 # What was suspected is among what the next sweep finds.
                 loop_failed("draining")
-                _log.warning("draining waits for the database", reason=str(error))
+                _log.log(backoff.level, "draining waits for the database", reason=str(error))
                 await backoff.wait()
 
     async def _check_until_sweep(self, broker: Broker) -> None:

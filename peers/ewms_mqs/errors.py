@@ -3,11 +3,14 @@
 MqsError
 ├── WorkflowNotFound       never granted
 ├── QueueNotFound          never granted, or released
+├── DeadLettersNotFound    of the queue, under these ids
 ├── QueueClosed            accepts no more events
 ├── QueueDrained           final
+├── QueueReleased          a private queue of which only the dead letters are left
 ├── QueuesReleased         the workflow's tombstone
 ├── TooManyQueues          more than one workflow can ever have
 ├── QueueTaken             the id, or other queues, of somebody else
+├── RequestTaken           the request id, by other content
 ├── BrokerFull             .retry_after
 ├── TokenRefused           missing, bad, expired or revoked
 └── OtherQueue             a good token, of another queue
@@ -15,8 +18,10 @@ MqsError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
+from ewms_mqs.model import Queue
 from ewms_postgres.errors import (
     ConcurrencyConflict,
     DatabaseUnavailable,
@@ -39,20 +44,26 @@ from ewms_rpc.errors import (
 
 __all__ = [
     "BrokerFull",
+    "DeadLettersNotFound",
     "MqsError",
     "OtherQueue",
     "QueueClosed",
     "QueueDrained",
     "QueueNotFound",
+    "QueueReleased",
     "QueueTaken",
     "QueuesReleased",
+    "RequestTaken",
     "TokenRefused",
     "TooManyQueues",
     "WorkflowNotFound",
+    "in_words",
     "rpc_error_of",
 ]
 
 _SOON = timedelta(seconds=1)
+_MOST_NAMED = 10
+_LONGEST_NAME = 64
 
 
 class MqsError(Exception):
@@ -77,12 +88,37 @@ class WorkflowNotFound(MqsError):
 class QueueNotFound(MqsError):
     """The queue was never granted, or it is released."""
 
-    def __init__(self, mqid: str) -> None:
-        super().__init__(f"there is no queue {mqid}")
-        self.mqid = mqid
+    def __init__(self, mqid: str, queue: Queue | None = None) -> None:
+        super().__init__(
+            f"{in_words(queue)} is gone: it was released" if queue else f"there is no queue {mqid}"
+        )
+        self.name = _name(queue) if queue else mqid
 
     def as_rpc(self) -> RpcError:
-        return NotFound("queue", self.mqid)
+        return NotFound("queue", self.name, str(self))
+
+
+def in_words(queue: Queue) -> str:
+    """The queue as people know it; its id says nothing to them."""
+    return f"queue {queue.alias} of workflow {queue.workflow_id}"
+
+
+def _name(queue: Queue) -> str:
+    return f"{queue.workflow_id}/{queue.alias}"
+
+
+class DeadLettersNotFound(MqsError):
+    """The queue has no dead letters of these ids; the first of them are named."""
+
+    def __init__(self, mqid: str, ids: Sequence[str]) -> None:
+        named = ", ".join(text[:_LONGEST_NAME] for text in ids[:_MOST_NAMED])
+        if len(ids) > _MOST_NAMED:
+            named += f" and {len(ids) - _MOST_NAMED} more"
+        super().__init__(f"queue {mqid} has no dead letter {named}")
+        self.named = named
+
+    def as_rpc(self) -> RpcError:
+        return NotFound("dead letter", self.named, str(self))
 
 
 class _Precondition(MqsError):
@@ -103,8 +139,8 @@ class QueueClosed(_Precondition):
 
     type = "QUEUE_CLOSED"
 
-    def __init__(self, mqid: str) -> None:
-        super().__init__(mqid, f"queue {mqid} is closed")
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(_name(queue), f"{in_words(queue)} is closed")
 
 
 class QueueDrained(_Precondition):
@@ -112,8 +148,18 @@ class QueueDrained(_Precondition):
 
     type = "QUEUE_DRAINED"
 
+    def __init__(self, queue: Queue) -> None:
+        super().__init__(_name(queue), f"{in_words(queue)} is drained")
+
+
+class QueueReleased(_Precondition):
+    """The queue is gone, and only its dead letters can still be read."""
+
+    type = "QUEUE_RELEASED"
+
     def __init__(self, mqid: str) -> None:
-        super().__init__(mqid, f"queue {mqid} is drained")
+        words = f"queue {mqid} is released: its dead letters can be read, but not put back"
+        super().__init__(mqid, words)
 
 
 class QueuesReleased(_Precondition):
@@ -144,6 +190,17 @@ class QueueTaken(MqsError):
 
     def as_rpc(self) -> RpcError:
         return AlreadyExists("queue", self.workflow_id, str(self))
+
+
+class RequestTaken(MqsError):
+    """The request id was used for another request."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"request {request_id} was another one")
+        self.request_id = request_id
+
+    def as_rpc(self) -> RpcError:
+        return AlreadyExists("request", self.request_id, str(self))
 
 
 class BrokerFull(MqsError):

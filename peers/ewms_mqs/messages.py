@@ -96,7 +96,8 @@ def stats_message(
     publish_rate: float = 0.0,
     ack_rate: float = 0.0,
 ) -> mqs_pb.QueueStats:
-    """A queue's counts; without them, its state alone."""
+    """A queue's counts; without them, its state and its dead letters alone."""
+    dead = state.n_dead if counts is None else counts.dead
     counts = counts or Counts()
     queue = state.queue
     return mqs_pb.QueueStats(
@@ -106,7 +107,7 @@ def stats_message(
         depth=counts.depth,
         in_flight=counts.in_flight,
         done=counts.done,
-        dead=counts.dead,
+        dead=dead,
         published=counts.published,
         publish_rate=publish_rate,
         ack_rate=ack_rate,
@@ -117,7 +118,7 @@ def stats_message(
 
 
 def dead_letter_message(letter: DeadLetter) -> mqs_pb.DeadLetter:
-    """A dead letter with the beginning of its payload."""
+    """A dead letter with its headers and the beginning of its payload."""
     message = mqs_pb.DeadLetter(
         dead_letter_id=letter.dead_letter_id,
         event_id=letter.event.event_id,
@@ -125,6 +126,7 @@ def dead_letter_message(letter: DeadLetter) -> mqs_pb.DeadLetter:
         reason=letter.reason,
         size=len(letter.event.payload),
         payload=letter.event.payload[:_SHOWN_BYTES],
+        headers=letter.event.headers,
     )
     message.dead_time.FromDatetime(letter.dead_time)
     return message

@@ -60,12 +60,16 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """A queue as it is now: each of the three only ever goes from false to true."""
+    """A queue as it is now: each of the three only ever goes from false to true.
+
+    `n_dead` follows the dead letters by a second or so.
+    """
 
     queue: Queue
     is_closed: bool
     is_drained: bool
     is_released: bool
+    n_dead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ewms_mqs.brokers import Broker
 from ewms_mqs.config import MqsSettings
 from ewms_mqs.credentials import MAX_QUEUES, Credentials
 from ewms_mqs.draining import Draining
-from ewms_mqs.errors import QueueNotFound, QueuesReleased, WorkflowNotFound
+from ewms_mqs.errors import QueueNotFound, QueueReleased, QueuesReleased, WorkflowNotFound
 from ewms_mqs.grants import Grants, NoRoom
 from ewms_mqs.keys import KeyRing
 from ewms_mqs.messages import Profiles, dead_letter_message
@@ -28,8 +28,6 @@ __all__ = ["MqsServicer"]
 
 _DEFAULT_PAGE = 100
 _MAX_PAGE = 1_000
-# A dead letter is shown with up to 64 KiB of its payload, and a message has at most 16 MiB.
-_MAX_PAGE_BYTES = 12 * 1024 * 1024
 _DEFAULT_INTERVAL = 1.0
 _LEAST_INTERVAL = 0.1
 
@@ -162,7 +160,11 @@ class MqsServicer:
         self, request: pb.ListDeadLettersRequest, context: CallContext
     ) -> pb.ListDeadLettersResponse:
         """A page of a queue's dead letters."""
-        queue = (await self._register.state(Mqid(request.mqid))).queue
+        mqid = Mqid(request.mqid)
+        try:
+            queue = (await self._register.state(mqid)).queue
+        except QueueNotFound:
+            queue = await self._register.remains(mqid)
         size = min(request.page_size or _DEFAULT_PAGE, _MAX_PAGE)
         page = await self._broker.list_dead_letters(queue, size, _place(queue, request.page_token))
         response = pb.ListDeadLettersResponse(
@@ -176,9 +178,14 @@ class MqsServicer:
         self, request: pb.RequeueDeadLettersRequest, context: CallContext
     ) -> pb.RequeueDeadLettersResponse:
         """Put a queue's dead letters back."""
-        queue = (await self._register.state(Mqid(request.mqid))).queue
+        mqid = Mqid(request.mqid)
+        try:
+            queue = (await self._register.state(mqid)).queue
+        except QueueNotFound:
+            await self._register.remains(mqid)
+            raise QueueReleased(mqid) from None
         ids = list(request.dead_letter_ids) or None
-        n_requeued = await self._broker.requeue_dead_letters(queue, ids)
+        n_requeued = await self._broker.requeue_dead_letters(queue, ids, request.request_id)
         return pb.RequeueDeadLettersResponse(n_requeued=n_requeued)
 
     async def GetJwks(self, request: pb.GetJwksRequest, context: CallContext) -> pb.GetJwksResponse:

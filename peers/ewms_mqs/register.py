@@ -23,9 +23,13 @@ _KEPT = 20_000
 _COLUMNS = """
   queue_no, mqid, workflow_id, alias, is_public,
   close_time IS NOT NULL AS is_closed, drain_time IS NOT NULL AS is_drained,
-  keep_until IS NOT NULL AS is_released
+  keep_until IS NOT NULL AS is_released, n_dead
 """
 _BY_MQID = statement(f"SELECT {_COLUMNS} FROM mqs.queues WHERE mqid = :mqid")
+_GRAVE = statement(
+    "SELECT queue_no, mqid, workflow_id, alias, false AS is_public FROM mqs.graves"
+    " WHERE mqid = :mqid AND keep_until > now()"
+)
 _BY_NUMBER = statement(f"SELECT {_COLUMNS} FROM mqs.queues WHERE queue_no = ANY (:numbers)")
 _OF_WORKFLOW = statement(
     f"SELECT {_COLUMNS} FROM mqs.queues WHERE workflow_id = :workflow ORDER BY ordinal"
@@ -73,6 +77,16 @@ class Register:
             self._known.popitem(last=False)
         return state
 
+    async def remains(self, mqid: Mqid) -> Queue:
+        """A private queue that is released, and of which dead letters are left.
+
+        Raises QueueNotFound.
+        """
+        row = await self._database.fetchrow(_GRAVE, mqid=mqid)
+        if row is None:
+            raise QueueNotFound(mqid)
+        return queue_from(row)
+
     def forget(self, queue: Queue) -> None:
         """The queue is released."""
         self._known.pop(queue.mqid, None)
@@ -100,7 +114,9 @@ class Register:
         return [_state_from(row) for row in rows]
 
     async def changed(self, within: timedelta) -> list[QueueState]:
-        """Queues that were granted, closed, drained or released within that time."""
+        """Queues that were granted, closed, drained or released, or whose dead letters became
+        more or fewer, within that time.
+        """
         return [_state_from(row) for row in await self._database.fetch(_CHANGED, within=within)]
 
     async def standing(self, workflow_id: WorkflowId) -> tuple[bool, bool]:
@@ -115,4 +131,6 @@ def queue_from(row: Any) -> Queue:
 
 
 def _state_from(row: Any) -> QueueState:
-    return QueueState(queue_from(row), row["is_closed"], row["is_drained"], row["is_released"])
+    return QueueState(
+        queue_from(row), row["is_closed"], row["is_drained"], row["is_released"], row["n_dead"]
+    )

@@ -1,5 +1,8 @@
 """Giving queues back: private ones at once, public ones when nobody has anything left to read.
 
+Of a private queue the dead letters stay for the retention, to be read; its grave says whose they
+are. Nothing else of it is left.
+
 A released public queue is closed and kept until it is empty and has no dead letters, or until the
 retention has passed. The tombstone is written first, so that a release which was killed half-way
 grants nothing anew and is completed by its repeat.
@@ -70,6 +73,29 @@ _DELETE = statement(
     SELECT * FROM gone
     """
 )
+_BURY_DEAD = statement(
+    """
+    INSERT INTO mqs.graves (queue_no, mqid, workflow_id, alias, n_dead, keep_until)
+    SELECT q.queue_no, q.mqid, q.workflow_id, q.alias, d.n, now() + :retention::interval
+    FROM mqs.queues q
+      CROSS JOIN LATERAL (
+        SELECT count(*) AS n FROM mqs.dead_letters l WHERE l.queue_no = q.queue_no) d
+    WHERE q.queue_no = ANY (:queues) AND NOT q.is_public AND d.n > 0
+    """
+)
+# Counts also those that are garbage already, so that the caller knows when there are no more.
+_CLEAR_GRAVES = statement(
+    """
+    WITH cleared AS (
+      DELETE FROM mqs.graves WHERE queue_no = ANY (ARRAY(
+        SELECT queue_no FROM mqs.graves WHERE keep_until <= now()
+        ORDER BY keep_until LIMIT :limit FOR UPDATE SKIP LOCKED))
+      RETURNING queue_no
+    )
+    INSERT INTO mqs.garbage (queue_no) SELECT queue_no FROM cleared ORDER BY queue_no
+    ON CONFLICT (queue_no) DO UPDATE SET queue_no = excluded.queue_no
+    """
+)
 _FORGET_TOMBSTONES = statement(
     """
     DELETE FROM mqs.workflows WHERE ctid = ANY (ARRAY(
@@ -120,12 +146,14 @@ class Retention:
         await tx.execute(_FORGET_REVOCATIONS, workflow=workflow_id)
 
     async def remove_spent(self) -> None:
-        """Remove kept queues that nobody can read anything from, or whose time has passed."""
+        """Remove kept queues and dead letters that nobody can read, or whose time has passed."""
         while True:
             rows = await self._database.fetch(_SPENT, last_words=_LAST_WORDS, limit=_AT_ONCE)
             await self._delete([row["queue_no"] for row in rows])
             if len(rows) < _AT_ONCE:
                 break
+        while await self._database.execute(_CLEAR_GRAVES, limit=_AT_ONCE) == _AT_ONCE:
+            pass
         await self._database.execute(_FORGET_TOMBSTONES, life=self._tombstone_life)
 
     async def _delete(self, numbers: list[int]) -> None:
@@ -135,6 +163,7 @@ class Retention:
             async def work(tx: Transaction, some: list[int] = some) -> list[Queue]:
                 # Nobody publishes into a queue while it goes.
                 await tx.execute(_LOCK, queues=some)
+                await tx.execute(_BURY_DEAD, queues=some, retention=self._retention)
                 queues = [queue_from(row) for row in await tx.fetch(_DELETE, queues=some)]
                 await self._broker.delete_queues(tx, queues)
                 return queues

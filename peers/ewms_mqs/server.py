@@ -50,6 +50,7 @@ from ewms_postgres.migrations import bring_schema
 from ewms_postgres.notifications import Listener, Notifier
 from ewms_rpc.metrics_http import serve_metrics
 from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
+from ewms_rpc.stacks import StackMembers
 
 __all__ = ["MIGRATIONS", "SCHEMA", "RunningMqs", "mqs_server", "run_mqs"]
 
@@ -102,7 +103,12 @@ async def mqs_server(settings: MqsSettings) -> AsyncIterator[RunningMqs]:
         parts = _wired(database, signals, tasks, settings)
         await stack.enter_async_context(parts.leases)
         await parts.keys.ensure_current()
-        rpc = RpcServer(serving, parts.services, error_table=rpc_error_of)
+        rpc = RpcServer(
+            serving,
+            parts.services,
+            error_table=rpc_error_of,
+            authenticator=StackMembers(settings.stack),
+        )
         await stack.enter_async_context(rpc)
         parts.broker_address.text = settings.advertise or rpc.address
         _start_loops(tasks, parts, url, database, settings)
@@ -182,7 +188,8 @@ def _start_loops(
     )
 
     async def count() -> None:
-        await roll_up_counts(database)
+        for queue in await roll_up_counts(database):
+            parts.signals.changed(queue)
         parts.publishing.note_kept(await count_kept_events(database))
 
     async def tidy() -> None:

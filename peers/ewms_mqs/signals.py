@@ -24,7 +24,7 @@ class Signals:
     """The three kinds of news, and who wants to hear them.
 
     `ready`: an event waits in a queue. `changed`: a queue was granted, closed, drained or
-    released. `keys`: there is a new key.
+    released, or has more or fewer dead letters. `keys`: there is a new key.
     """
 
     def __init__(self, notifier: Notifier) -> None:
@@ -41,7 +41,7 @@ class Signals:
         _tell(self.on_ready, queue)
 
     def changed(self, queue: QueueNo) -> None:
-        """The queue was granted, closed, drained or released."""
+        """The queue was granted, closed, drained or released, or its dead letters changed."""
         self._notifier.notify(_CHANGED, f"{self._origin}:{queue}")
         _tell(self.on_changed, queue)
 

@@ -1,5 +1,8 @@
 """Watching queues: closing and draining at once, counts now and then.
 
+A watch for transitions alone is told of dead letters, too, at most once a second: they want
+somebody's attention.
+
 One reader a process looks for transitions for all watchers. A watcher has one place for each
 queue with news, not a buffer: what it has not taken is replaced by what is newer. Guarantees that
 every queue asked for comes first, and that a closing or draining which is committed is told,
@@ -36,15 +39,22 @@ _POLL_SECONDS = 5.0
 # Longer than a transaction that changes a queue takes from its clock to its commit.
 _LOOK_BACK = timedelta(seconds=60)
 _SIGN_OF_LIFE_SECONDS = 15.0
+_DEAD_SECONDS = 1.0
 
 
 class _Watcher:
-    """One watch: whose queues, what was told of them, and what is new."""
+    """One watch: whose queues, what was told of them, and what is new.
 
-    def __init__(self, workflow_ids: Set[WorkflowId] | None) -> None:
+    With `tells_dead` a change of the dead letters is news, which waits for its second.
+    """
+
+    def __init__(self, workflow_ids: Set[WorkflowId] | None, *, tells_dead: bool) -> None:
         self.queues: dict[QueueNo, QueueState] = {}
         self._workflow_ids = workflow_ids
+        self._tells_dead = tells_dead
         self._news: dict[QueueNo, QueueState] = {}
+        self._dead_news: dict[QueueNo, QueueState] = {}
+        self._dead_due = 0.0
         self._wake = asyncio.Event()
 
     def offer(self, state: QueueState) -> None:
@@ -58,7 +68,14 @@ class _Watcher:
             state.is_drained,
         ):
             self._news[queue.number] = state
+            self._dead_news.pop(queue.number, None)
             self._wake.set()
+        elif self._tells_dead and known.n_dead != state.n_dead:
+            if queue.number in self._news:
+                self._news[queue.number] = state
+            else:
+                self._dead_news[queue.number] = state
+                self._wake.set()
         self.queues[queue.number] = state
 
     def forget(self, queue: QueueNo) -> None:
@@ -67,13 +84,21 @@ class _Watcher:
 
     def take_news(self) -> list[QueueState]:
         """States that are new, up to a page."""
-        states = [self._news.pop(number) for number in list(self._news)[:_PAGE]]
+        now = time.monotonic()
+        source = self._news
+        if not source and now >= self._dead_due:
+            source = self._dead_news
+        states = [source.pop(number) for number in list(source)[:_PAGE]]
+        if states and source is self._dead_news and not source:
+            self._dead_due = now + _DEAD_SECONDS
         if not self._news:
             self._wake.clear()
         return states
 
     async def wait_for_news(self, seconds: float) -> None:
-        """Return when there is news, or after so many seconds."""
+        """Return when there is news that is due, or after so many seconds."""
+        if self._dead_news:
+            seconds = min(seconds, max(0.0, self._dead_due - time.monotonic()))
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -95,7 +120,7 @@ class Watching:
         self._wake = asyncio.Event()
 
     def heard_changed(self, queue: QueueNo | None) -> None:
-        """A queue, or any, was granted, closed, drained or released."""
+        """A queue, or any, was granted, closed, drained or released, or has other dead letters."""
         if not self._watchers:
             return
         if queue is None:
@@ -119,7 +144,7 @@ class Watching:
                 backoff.reset()
             except DatabaseError as error:
                 loop_failed("watching")
-                _log.warning("watches wait for the database", reason=str(error))
+                _log.log(backoff.level, "watches wait for the database", reason=str(error))
                 # Longer than the look-back, perhaps.
                 await self._reread_all_when_back(backoff)
 
@@ -169,10 +194,10 @@ class Watching:
         workflow_ids
             Whose queues; None for all.
         interval
-            Least seconds between two counts of a queue; None for no counts at all.
+            Least seconds between two counts of a queue; None for no counts but dead letters.
         """
         meter = None if interval is None else Meter()
-        with self._watcher(workflow_ids) as watcher:
+        with self._watcher(workflow_ids, tells_dead=interval is None) as watcher:
             async for state in self._all_queues(workflow_ids):
                 watcher.offer(state)
             while news := watcher.take_news():
@@ -193,8 +218,10 @@ class Watching:
                     yield response
 
     @contextmanager
-    def _watcher(self, workflow_ids: Set[WorkflowId] | None) -> Iterator[_Watcher]:
-        watcher = _Watcher(workflow_ids)
+    def _watcher(
+        self, workflow_ids: Set[WorkflowId] | None, *, tells_dead: bool
+    ) -> Iterator[_Watcher]:
+        watcher = _Watcher(workflow_ids, tells_dead=tells_dead)
         self._watchers.add(watcher)
         try:
             yield watcher

@@ -76,6 +76,9 @@ class TmsSettings(BaseSettings):
     metrics: Annotated[str, AfterValidator(optional_tcp_address)] = Field(
         "", description="HOST:PORT of the metrics for Prometheus. Default: not served."
     )
+    stack: str = Field(
+        "", description="Set by `ewms up`: the WMS of another stack is not worked for."
+    )
     log_json: bool = Field(False, description="Log JSON instead of text.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level that is logged."

@@ -77,6 +77,7 @@ async def run_tms(
             insecure=settings.insecure,
             tls=client_tls(settings.wms_ca, settings.wms_cert, settings.wms_key),
             longest_reconnect=_LONGEST_RECONNECT_SECONDS,
+            stack=settings.stack,
         ) as channel:
             agents = [
                 _agent(grid, channel, folder, settings, pilot, note_leased)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -55,6 +56,22 @@ def test_a_second_one_on_the_same_folder_names_the_first_and_ends(stack: Running
     assert second.returncode == 1
     assert f"in use by process {stack.pid}" in second.stderr
     assert second.stdout == ""
+
+
+def test_a_second_one_on_the_same_port_says_so_and_never_works_for_the_first(
+    stack: RunningStack, tmp_path: Path
+) -> None:
+    parts = stack.parts()
+    with RunningStack(tmp_path, "--wms", stack.wms) as second:
+        assert second.end() == 1
+        assert f"cannot listen on {stack.wms}: address already in use" in second.output
+        assert "the wms does not start" in second.output
+        # Its TMS has looked for the WMS there, and was told that this is not its own.
+        assert "a server of another stack listens here" in second.output
+        assert "another agent" not in second.output
+        assert not second.is_ready
+    assert len(set(re.findall(r"agent_id=(\S+)", stack.output))) == 1
+    assert stack.parts() == parts
 
 
 @pytest.mark.parametrize("name", ["wms", "mqs", "tms"])

@@ -22,7 +22,8 @@ async def list_dead_letters(
     answer = await mqs.list_dead_letters(
         mqs_pb2.ListDeadLettersRequest(
             mqid=queue.mqid, page_size=request.page_size, page_token=request.page_token
-        )
+        ),
+        name=f"{queue.workflow_id}/{queue.alias}",
     )
     response = pb.ListDeadLettersResponse(next_page_token=answer.next_page_token)
     for letter in answer.dead_letters:
@@ -34,6 +35,7 @@ async def list_dead_letters(
             reason=letter.reason,
             size=letter.size,
             payload=letter.payload,
+            headers=letter.headers,
         )
     return response
 
@@ -41,9 +43,14 @@ async def list_dead_letters(
 async def requeue_dead_letters(
     store: Store, mqs: Mqs, request: pb.RequeueDeadLettersRequest
 ) -> pb.RequeueDeadLettersResponse:
-    """Put dead letters back. Safe to repeat: what is back is no dead letter any more."""
+    """Put dead letters back: those that are named, or none of them. Safe to repeat by its id."""
     queue = await _queue(store, request.workflow_id, request.alias)
-    n_requeued = await mqs.requeue_dead_letters(queue.mqid, request.dead_letter_ids)
+    n_requeued = await mqs.requeue_dead_letters(
+        queue.mqid,
+        request.dead_letter_ids,
+        request.request_id,
+        name=f"{queue.workflow_id}/{queue.alias}",
+    )
     return pb.RequeueDeadLettersResponse(n_requeued=n_requeued)
 
 

@@ -239,7 +239,10 @@ class Taskforce:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue's row. `is_close_due`: the MQS is to be told to close it."""
+    """A queue's row. `is_close_due`: the MQS is to be told to close it.
+
+    `n_dead` are its dead letters, as the MQS told last.
+    """
 
     mqid: Mqid
     workflow_id: WorkflowId
@@ -254,6 +257,7 @@ class Queue:
     broker_type: str = ""
     broker_address: str = ""
     broker_tls: bool = False
+    n_dead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from wms_grpc.domain.model import Assignment, Cause, CompoundStatuses, Phase, PhaseChange, Taskforce
 
@@ -63,8 +63,12 @@ def advance(taskforce: Taskforce, target: Phase, cause: Cause, now: datetime) ->
         refusal = f"not from {taskforce.phase}"
         context = f"{cause.context} ({refusal})" if cause.context else refusal
         return _logged(taskforce, PhaseChange(target, now, False, replace(cause, context=context)))
-    entered = _logged(taskforce, PhaseChange(target, now, True, cause))
-    return _with_consequences(replace(entered, phase=target), now)
+    return replace(
+        taskforce,
+        phase=target,
+        phase_log=_extended(taskforce.phase_log, PhaseChange(target, now, True, cause)),
+        **_consequences(taskforce, target, now),
+    )
 
 
 def stop(taskforce: Taskforce, cause: Cause, now: datetime) -> Taskforce:
@@ -117,14 +121,22 @@ def count_busy(statuses: CompoundStatuses) -> int:
 
 
 def _logged(taskforce: Taskforce, change: PhaseChange) -> Taskforce:
-    return replace(taskforce, phase_log=(*taskforce.phase_log, change)[-_LOG_LENGTH:])
+    return replace(taskforce, phase_log=_extended(taskforce.phase_log, change))
 
 
-def _with_consequences(taskforce: Taskforce, now: datetime) -> Taskforce:
+def _extended(log: tuple[PhaseChange, ...], change: PhaseChange) -> tuple[PhaseChange, ...]:
+    return (*log, change)[-_LOG_LENGTH:]
+
+
+def _consequences(taskforce: Taskforce, phase: Phase, now: datetime) -> dict[str, Any]:
+    """The fields that follow from entering a phase.
+
+    Not a taskforce, since a copy of one for each step counts where thousands are stopped at once.
+    """
     waiting = ""
     assignment: Assignment | None = None
     n_idle = 0
-    match taskforce.phase:
+    match phase:
         case Phase.PRE_MQ_ACTIVATION:
             waiting = "the workflow's queues"
         case Phase.PRE_LAUNCH:
@@ -139,13 +151,12 @@ def _with_consequences(taskforce: Taskforce, now: datetime) -> Taskforce:
             assignment = "stop"
         case _:
             pass
-    return replace(
-        taskforce,
-        waiting_reason=waiting,
-        assignment=assignment,
-        assignment_due=now if assignment else None,
-        assigned_session=None,
-        assigned_time=None,
-        n_failures=0,
-        n_idle=n_idle,
-    )
+    return {
+        "waiting_reason": waiting,
+        "assignment": assignment,
+        "assignment_due": now if assignment else None,
+        "assigned_session": None,
+        "assigned_time": None,
+        "n_failures": 0,
+        "n_idle": n_idle,
+    }

@@ -13,6 +13,7 @@ __all__ = [
     "ACTIVATION",
     "CLOSING",
     "LAUNCH_ANYWHERE",
+    "OFFERED",
     "RETIREMENT",
     "Topic",
     "assign_topic",
@@ -24,6 +25,7 @@ __all__ = [
 Topic = NewType("Topic", str)
 
 ACTIVATION: Final = Topic("activation")
+OFFERED: Final = Topic("offered")
 CLOSING: Final = Topic("closing")
 RETIREMENT: Final = Topic("retirement")
 LAUNCH_ANYWHERE: Final = Topic("launch")

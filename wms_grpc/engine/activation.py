@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -19,7 +20,7 @@ from ewms_rpc.backoff import Backoff
 from wms_grpc.domain.errors import PeerUnavailable
 from wms_grpc.domain.model import Cause, WorkflowState
 from wms_grpc.domain.submission import ClusterLocations
-from wms_grpc.domain.topics import ACTIVATION
+from wms_grpc.domain.topics import ACTIVATION, OFFERED
 from wms_grpc.engine.loops import reconcile
 from wms_grpc.engine.mqs import Granted, Mqs, QueuesRefused
 from wms_grpc.engine.pilot_tokens import PilotTokens
@@ -64,29 +65,37 @@ class Activator:
     def offer(self, activation: Activation) -> None:
         """Take a workflow that this process has claimed already."""
         self._offered.append(activation)
-        self._wakeups.wake([ACTIVATION])
+        self._wakeups.wake_here(OFFERED)
 
     async def run(self) -> None:
-        """Ask for ever."""
-        await reconcile("activation", ACTIVATION, self._wakeups, self._step)
+        """Ask for ever: for what this process was offered, and for what the database holds."""
+        async with asyncio.TaskGroup() as group:
+            for name, topic, step in (
+                ("activation", ACTIVATION, self._step),
+                ("activation of what is offered", OFFERED, self._take_offered),
+            ):
+                group.create_task(reconcile(name, topic, self._wakeups, step))
+
+    async def _take_offered(self) -> None:
+        while self._offered and not self._is_mqs_away:
+            n_taken = min(_WORKERS, len(self._offered))
+            await self._activate_all([self._offered.popleft() for _ in range(n_taken)])
 
     async def _step(self) -> float | None:
-        while batch := await self._next_batch():
-            async with asyncio.TaskGroup() as group:
-                for activation in batch:
-                    group.create_task(self._activate(activation, is_alone=len(batch) == 1))
+        while batch := await work.claim_activations(
+            self._store.db, 1 if self._is_mqs_away else _WORKERS
+        ):
+            await self._activate_all(batch)
             if self._is_mqs_away:
                 # Waited out here: each submission would wake the loop for one more failed call.
                 await self._backoff.wait()
         due = (await work.next_due(self._store.db)).activation
         return None if due is None else due.total_seconds()
 
-    async def _next_batch(self) -> list[Activation]:
-        if self._is_mqs_away:
-            return await work.claim_activations(self._store.db, 1)
-        if self._offered:
-            return [self._offered.popleft() for _ in range(min(_WORKERS, len(self._offered)))]
-        return await work.claim_activations(self._store.db, _WORKERS)
+    async def _activate_all(self, batch: Sequence[Activation]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for activation in batch:
+                group.create_task(self._activate(activation, is_alone=len(batch) == 1))
 
     async def _activate(self, activation: Activation, *, is_alone: bool) -> None:
         workflow_id = activation.workflow_id
@@ -102,7 +111,9 @@ class Activator:
         except QueuesRefused as error:
             await self._refused(activation, str(error))
             return
-        self._is_mqs_away = False
+        if self._is_mqs_away:
+            self._is_mqs_away = False
+            self._wakeups.wake_here(OFFERED)
         self._backoff.reset()
         if isinstance(answer, Granted):
             await self._granted(activation, answer, is_alone=is_alone)

@@ -161,7 +161,7 @@ class Feed:
                 backoff.reset()
             except DatabaseError as error:
                 loop_failed("feed")
-                _log.warning("the feed waits for the database", reason=str(error))
+                _log.log(backoff.level, "the feed waits for the database", reason=str(error))
                 self._poll_due.set()
                 await backoff.wait()
 

@@ -43,7 +43,7 @@ async def reconcile(
             is_outage = _is_outage(error)
             loop_failed(name, is_outage=is_outage)
             if is_outage:
-                _log.warning("put off", loop=name, why=str(error))
+                _log.log(backoff.level, "put off", loop=name, why=str(error))
             else:
                 _log.exception("failed", loop=name)
             await backoff.wait()

@@ -16,7 +16,16 @@ import grpc
 from ewms.mqs.v1 import mqs_service_pb2 as mqs
 from ewms.mqs.v1.mqs_service_pb2_grpc import MqsServiceStub
 from ewms_rpc.channel import DEADLINE
-from wms_grpc.domain.errors import DomainError, NotAllowedNow, NotFound, PeerUnavailable
+from ewms_rpc.errors import AlreadyExists as RpcAlreadyExists
+from ewms_rpc.errors import NotFound as RpcNotFound
+from ewms_rpc.errors import from_rpc_error
+from wms_grpc.domain.errors import (
+    AlreadyExists,
+    DomainError,
+    NotAllowedNow,
+    NotFound,
+    PeerUnavailable,
+)
 from wms_grpc.domain.ids import Mqid, WorkflowId
 from wms_grpc.storage.lifecycle import QueueState
 from wms_grpc.storage.work import Activation
@@ -130,21 +139,37 @@ class Mqs:
             raise _refused(error, "workflow", workflow_id) from None
 
     async def list_dead_letters(
-        self, request: mqs.ListDeadLettersRequest
+        self, request: mqs.ListDeadLettersRequest, name: str
     ) -> mqs.ListDeadLettersResponse:
-        """Return a page of dead letters. Raises PeerUnavailable, NotFound."""
+        """Return a page of dead letters of the queue that users know by `name`.
+
+        Raises PeerUnavailable, NotFound.
+        """
         try:
             return await self.stub.ListDeadLetters(request, timeout=DEADLINE)
         except grpc.aio.AioRpcError as error:
-            raise _refused(error, "queue", request.mqid) from None
+            raise _refused(error, "queue", name) from None
 
-    async def requeue_dead_letters(self, mqid: str, dead_letter_ids: Iterable[str]) -> int:
-        """Put dead letters back. Raises PeerUnavailable, NotFound, NotAllowedNow when drained."""
-        request = mqs.RequeueDeadLettersRequest(mqid=mqid, dead_letter_ids=dead_letter_ids)
+    async def requeue_dead_letters(
+        self, mqid: str, dead_letter_ids: Iterable[str], request_id: str, name: str
+    ) -> int:
+        """Put dead letters back into the queue that users know by `name`, and return how many.
+
+        Raises PeerUnavailable, NotFound (of the queue or of dead letters), AlreadyExists, and
+        NotAllowedNow when the queue is drained or released.
+        """
+        request = mqs.RequeueDeadLettersRequest(
+            mqid=mqid, dead_letter_ids=dead_letter_ids, request_id=request_id
+        )
         try:
             answer = await self.stub.RequeueDeadLetters(request, timeout=DEADLINE)
         except grpc.aio.AioRpcError as error:
-            raise _refused(error, "queue", mqid) from None
+            told = from_rpc_error(error)
+            if isinstance(told, RpcNotFound) and told.resource_type == "dead letter":
+                raise NotFound(told.resource_type, told.name) from None
+            if isinstance(told, RpcAlreadyExists):
+                raise AlreadyExists(request_id) from None
+            raise _refused(error, "queue", name) from None
         return answer.n_requeued
 
 

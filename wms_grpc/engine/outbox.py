@@ -47,7 +47,7 @@ class OutboxSettings:
         How often those that are older are removed.
     """
 
-    pause: timedelta = timedelta(milliseconds=10)
+    pause: timedelta = timedelta(milliseconds=20)
     poll_interval: timedelta = timedelta(seconds=5)
     retention: timedelta = timedelta(days=7)
     compaction_interval: timedelta = timedelta(minutes=1)
@@ -121,5 +121,5 @@ async def _surviving(step: Callable[[], Awaitable[None]]) -> None:
             backoff.reset()
         except DatabaseError as error:
             loop_failed("outbox")
-            _log.warning("the outbox waits for the database", reason=str(error))
+            _log.log(backoff.level, "the outbox waits for the database", reason=str(error))
             await backoff.wait()

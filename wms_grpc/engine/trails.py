@@ -146,7 +146,7 @@ class Trails(Generic[KeyT, PartT]):
                 found, _ = await self._read(self.epoch, [place], max_bytes=_BEHIND_BYTES)
             except DatabaseUnavailable as error:
                 loop_failed("watch")
-                _log.warning("a watch waits for the database", reason=str(error))
+                _log.log(backoff.level, "a watch waits for the database", reason=str(error))
                 await backoff.wait()
                 continue
             if key not in found:
@@ -168,7 +168,7 @@ class Trails(Generic[KeyT, PartT]):
                 self.lose_all()
             except DatabaseError as error:
                 loop_failed("watches")
-                _log.warning("watches wait for the database", reason=str(error))
+                _log.log(backoff.level, "watches wait for the database", reason=str(error))
                 await backoff.wait()
 
     async def _read_due(self) -> None:

@@ -42,6 +42,10 @@ class Wakeups:
             self._wake(topic)
             self._notify(WAKE_CHANNEL, f"{self._sender} {topic}")
 
+    def wake_here(self, topic: Topic) -> None:
+        """Wake whoever waits for a topic that concerns this process alone."""
+        self._wake(topic)
+
     def heard(self, payload: str) -> None:
         """Take a notification of the database."""
         sender, _, topic = payload.partition(" ")

@@ -89,7 +89,7 @@ async def launch(store: Store, location: ClusterLocation) -> Launch:
         await revisions.lock(turn.workflow_ids)
         before = await taskforce_storage.lock(revisions, turn.uuids)
         after = [_launched(revisions, taskforce, turn, location) for taskforce in before]
-        taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
+        await taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
         return Launch(len(turn.going), is_more=len(turn.going) == _BATCH)
 
 

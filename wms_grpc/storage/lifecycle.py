@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from wms_grpc.domain.draining import drain
-from wms_grpc.domain.ids import Mqid, TaskId, WorkflowId
+from wms_grpc.domain.ids import TaskId, WorkflowId
 from wms_grpc.domain.model import (
     Cause,
     Phase,
@@ -23,7 +23,10 @@ from wms_grpc.domain.submission import ClusterLocations
 from wms_grpc.domain.translation import Plan
 from wms_grpc.storage import queues as queue_storage
 from wms_grpc.storage import taskforces as taskforce_storage
+from wms_grpc.storage.attention import note_attention
 from wms_grpc.storage.launching import has_room_at_once
+from wms_grpc.storage.pacing import paced
+from wms_grpc.storage.queues import QueueState
 from wms_grpc.storage.revisions import Revision, RevisionSet
 from wms_grpc.storage.store import Store
 
@@ -32,22 +35,9 @@ __all__ = [
     "close_requested",
     "end_workflow",
     "grant_queues",
-    "note_attention",
     "record_queue_states",
     "stop_taskforces",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class QueueState:
-    """What the MQS says of a queue."""
-
-    mqid: Mqid
-    is_closed: bool
-    is_drained: bool
-    broker_type: str = ""
-    broker_address: str = ""
-    broker_tls: bool = False
 
 
 async def end_workflow(
@@ -63,8 +53,9 @@ async def end_workflow(
     )
     revision.record("STATE_CHANGE", workflow_id, state, cause)
     before = await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
-    after = [stop(taskforce, cause, revision.now) for taskforce in before]
-    taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
+    after = await paced(lambda taskforce: stop(taskforce, cause, revision.now), before)
+    await taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
+    await _renew_attention(revisions, revision)
     return sum(old.phase is not new.phase for old, new in zip(before, after, strict=True))
 
 
@@ -119,7 +110,7 @@ async def grant_queues(
         ]
         if not is_paused:
             granted_taskforces = await _launch_at_once(revisions, granted_taskforces, locations)
-        taskforce_storage.save(
+        await taskforce_storage.save(
             revisions, {t.taskforce_uuid: t for t in waiting}, granted_taskforces
         )
         if any(queue.is_close_requested for queue in before):
@@ -145,7 +136,7 @@ async def record_queue_states(
     states: Mapping[WorkflowId, Sequence[QueueState]],
     grace: timedelta,
 ) -> None:
-    """Store which queues are closed and drained, and all that follows from it.
+    """Store which queues are closed and drained and have dead letters, and all that follows.
 
     Tasks whose input queues are drained are done; queues that nobody writes to any more are due
     to close; a workflow whose tasks are all done succeeds. Idempotent.
@@ -165,22 +156,10 @@ async def record_queue_states(
             queue_storage.save_queues(revisions, {q.mqid: q for q in before}, after)
             if revision.is_needed and not revision.workflow.state.is_terminal:
                 await _drain(revisions, revision, grace)
-
-
-async def note_attention(revisions: RevisionSet, workflow_id: WorkflowId) -> None:
-    """Say in a living workflow which of its tasks are not done and have no worker left."""
-    revision = revisions[workflow_id]
-    directives = await queue_storage.locked_directives(revisions, workflow_id)
-    taskforces = await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
-    manned = {t.task_id for t in taskforces if not t.phase.has_ended}
-    revision.workflow = replace(
-        revision.workflow,
-        attention=tuple(
-            f"task {directive.name} has no worker left and may have events; add workers, or finish"
-            for directive in directives
-            if not directive.is_done and directive.task_id not in manned
-        ),
-    )
+            if any(new.n_dead != old.n_dead for old, new in zip(before, after, strict=True)):
+                await note_attention(revisions, workflow_id)
+            else:
+                await _renew_attention(revisions, revision)
 
 
 async def stop_taskforces(store: Store, task_ids: Mapping[TaskId, WorkflowId]) -> None:
@@ -191,7 +170,7 @@ async def stop_taskforces(store: Store, task_ids: Mapping[TaskId, WorkflowId]) -
         after = [
             t if t.phase.has_ended else stop(t, cause, revisions[t.workflow_id].now) for t in before
         ]
-        taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
+        await taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
         await queue_storage.clear_stop_due(revisions, task_ids)
 
 
@@ -239,15 +218,21 @@ async def _drain(revisions: RevisionSet, revision: Revision, grace: timedelta) -
         revision.record(
             "TASK", directive.task_id, "done", Cause("draining", "its inputs are drained")
         )
-    if drainage.newly_done and revision.workflow.attention:
-        # Its last worker may have ended before its queues were known to be drained.
-        await note_attention(revisions, workflow_id)
     if drainage.is_finished and not revision.workflow.state.is_terminal:
         cause = Cause("draining", "every task is done")
         revision.workflow = end(
             revision.workflow, WorkflowState.SUCCEEDED, cause.context, revision.now
         )
         revision.record("STATE_CHANGE", workflow_id, WorkflowState.SUCCEEDED, cause)
+
+
+async def _renew_attention(revisions: RevisionSet, revision: Revision) -> None:
+    """Say anew what there is to look at, where something was: a change may have ended it.
+
+    The last worker of a task, say, may have ended before its queues were known to be drained.
+    """
+    if revision.before.attention and revision.is_needed:
+        await note_attention(revisions, revision.workflow.workflow_id)
 
 
 def _save_done(
@@ -275,4 +260,5 @@ def _with_state(queue: Queue, state: QueueState | None) -> Queue:
         is_closed=is_closed,
         is_drained=queue.is_drained or state.is_drained,
         is_close_due=queue.is_close_due and not is_closed,
+        n_dead=queue.n_dead if state.n_dead is None else state.n_dead,
     )

@@ -7,7 +7,7 @@ and not with the API, which uses it for its answers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -34,6 +34,8 @@ __all__ = [
     "workflow_message",
 ]
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
 PHASE = {
     name.removeprefix("TASKFORCE_PHASE_"): value
     for name, value in taskforce_pb2.TaskforcePhase.items()
@@ -48,9 +50,9 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     """Return the moment as protobuf has it, None for None."""
     if moment is None:
         return None
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
+    # Timestamp.FromDatetime takes five times as long, and a revision can hold ten thousands.
+    since = moment - _EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
 
 
 def workflow_message(workflow: Workflow) -> workflow_pb2.Workflow:
@@ -144,6 +146,7 @@ def queue_message(queue: Queue) -> workflow_pb2.Queue:
         broker_type=queue.broker_type,
         broker_address=queue.broker_address,
         broker_tls=queue.broker_tls,
+        n_dead=queue.n_dead,
     )
 
 

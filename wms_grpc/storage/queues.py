@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ewms_postgres.database import Executor
 from ewms_postgres.statements import statement
@@ -13,14 +14,16 @@ from wms_grpc.storage.records import directive_from, queue_from
 from wms_grpc.storage.revisions import RevisionSet
 
 __all__ = [
+    "QueueState",
     "clear_stop_due",
     "directives_of",
     "locked_directives",
     "locked_queues",
     "queues_of",
+    "queues_with_dead_letters",
     "save_directives",
     "save_queues",
-    "workflows_of_queues",
+    "workflows_of_news",
 ]
 
 _QUEUES = statement("""
@@ -36,10 +39,31 @@ _CLEAR_STOP_DUE = statement("""
     UPDATE wms.task_directive SET stop_due = NULL WHERE task_id = ANY(:task_ids::text[])
 """)
 
-_WORKFLOWS_OF_QUEUES = statement("""
-    SELECT mqid, workflow_id FROM wms.queue
-    WHERE mqid = ANY(:mqids::text[]) AND NOT is_drained
+_WORKFLOWS_OF_NEWS = statement("""
+    SELECT q.mqid, q.workflow_id
+    FROM unnest(:mqid::text[], :is_closed::bool[], :is_drained::bool[], :n_dead::bigint[])
+      AS s (mqid, is_closed, is_drained, n_dead)
+    JOIN wms.queue q ON q.mqid = s.mqid
+    WHERE (s.is_closed AND NOT q.is_closed) OR (s.is_drained AND NOT q.is_drained)
+      OR s.n_dead <> q.n_dead
 """)
+
+_WITH_DEAD_LETTERS = statement("""
+    SELECT mqid FROM wms.queue WHERE n_dead > 0 AND NOT is_drained
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What the MQS says of a queue; of its dead letters perhaps nothing."""
+
+    mqid: Mqid
+    is_closed: bool
+    is_drained: bool
+    broker_type: str = ""
+    broker_address: str = ""
+    broker_tls: bool = False
+    n_dead: int | None = None
 
 
 async def queues_of(
@@ -82,10 +106,23 @@ async def locked_directives(revisions: RevisionSet, workflow_id: WorkflowId) -> 
     return [changed.get(directive.task_id, directive) for directive in found[workflow_id]]
 
 
-async def workflows_of_queues(executor: Executor, mqids: Iterable[str]) -> dict[Mqid, WorkflowId]:
-    """Return the workflow of each of these queues that is not known to be drained."""
-    rows = await executor.fetch(_WORKFLOWS_OF_QUEUES, mqids=list(mqids))
+async def workflows_of_news(
+    executor: Executor, states: Sequence[QueueState]
+) -> dict[Mqid, WorkflowId]:
+    """Return the workflow of each of these queues of which the state is not stored yet."""
+    rows = await executor.fetch(
+        _WORKFLOWS_OF_NEWS,
+        mqid=[s.mqid for s in states],
+        is_closed=[s.is_closed for s in states],
+        is_drained=[s.is_drained for s in states],
+        n_dead=[s.n_dead for s in states],
+    )
     return {row["mqid"]: row["workflow_id"] for row in rows}
+
+
+async def queues_with_dead_letters(executor: Executor) -> set[str]:
+    """Return the queues that are known to have dead letters, and may still lose them."""
+    return {row["mqid"] for row in await executor.fetch(_WITH_DEAD_LETTERS)}
 
 
 async def clear_stop_due(revisions: RevisionSet, task_ids: Iterable[TaskId]) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ewms_postgres.statements import statement
+from wms_grpc.domain.attention import is_held, may_change
 from wms_grpc.domain.errors import NotFound
 from wms_grpc.domain.ids import TaskforceId, WorkflowId, workflow_of_taskforce
 from wms_grpc.domain.model import Cause, Phase, Taskforce, WorkflowState
 from wms_grpc.domain.topics import assign_topic
 from wms_grpc.storage import lifecycle, taskforces
+from wms_grpc.storage.attention import note_attention
 from wms_grpc.storage.revisions import RevisionSet
 from wms_grpc.storage.store import Store
 
@@ -56,7 +58,7 @@ async def apply_report(store: Store, uuid: str, apply: Applied) -> Taskforce | N
 
     Raises NotFound. What the report means for the workflow is part of the same revision: it
     settles with its last taskforce, fails when no taskforce of a task could be started, and says
-    so when a task has no worker left.
+    what there is to look at: a task without workers, a removal that does not work.
     """
     workflow_id = workflow_of_taskforce(uuid)
     if workflow_id is None:
@@ -69,12 +71,15 @@ async def apply_report(store: Store, uuid: str, apply: Applied) -> Taskforce | N
         after = apply(before, revisions[workflow_id].now)
         if after is None:
             return None
-        taskforces.save(revisions, {before.taskforce_uuid: before}, [after])
+        await taskforces.save(revisions, {before.taskforce_uuid: before}, [after])
+        is_concerned = may_change(revisions[workflow_id].workflow, before, after)
         if after.phase is Phase.CONDOR_SUBMIT and revisions[workflow_id].workflow.hold_running:
             # Submitted while its workflow was paused: its agent is to be told to hold it.
             revisions[workflow_id].wakes.add(assign_topic(after.schedd))
         if after.phase.has_ended and not before.phase.has_ended:
-            await _workers_ended(revisions, workflow_id, after)
+            is_concerned |= await _workers_ended(revisions, workflow_id, after)
+        if is_concerned:
+            await note_attention(revisions, workflow_id)
         return after
 
 
@@ -107,13 +112,14 @@ async def record_capacity(store: Store, schedd: str, report: dict[str, int]) -> 
     await store.db.execute(_RECORD_CAPACITY, schedd=schedd, report=report)
 
 
-async def _workers_ended(revisions: RevisionSet, workflow_id: WorkflowId, ended: Taskforce) -> None:
-    revision = revisions[workflow_id]
-    if revision.workflow.state.is_terminal:
-        return
+async def _workers_ended(revisions: RevisionSet, workflow_id: WorkflowId, ended: Taskforce) -> bool:
+    """Fail the workflow if no taskforce of the task could be started.
+
+    Return whether there is to look at what is left of the task's workers.
+    """
+    if revisions[workflow_id].workflow.state.is_terminal:
+        return False
     siblings = await taskforces.lock_of_tasks(revisions, [ended.task_id])
-    if not all(t.phase.has_ended for t in siblings):
-        return
     if all(t.phase is Phase.FAILED for t in siblings):
         cause = Cause(
             "launch",
@@ -121,5 +127,6 @@ async def _workers_ended(revisions: RevisionSet, workflow_id: WorkflowId, ended:
             f"{ended.phase_log[-1].cause.context}",
         )
         await lifecycle.end_workflow(revisions, workflow_id, WorkflowState.FAILED, cause)
-        return
-    await lifecycle.note_attention(revisions, workflow_id)
+        return False
+    left = [t for t in siblings if not t.phase.has_ended]
+    return not left or any(is_held(t.compound_statuses) for t in left)

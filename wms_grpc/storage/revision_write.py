@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from functools import cache, cached_property
+from typing import Generic, TypeVar
 
 from ewms_postgres.database import Transaction
-from ewms_postgres.statements import statement
+from ewms_postgres.statements import Statement, statement
 from wms_grpc.domain.ids import Mqid, TaskforceId, TaskId, WorkflowId
 from wms_grpc.domain.model import HistoryLine, Queue, TaskDirective, Taskforce, Workflow
 from wms_grpc.storage.encoded_revisions import CommittedPart, feed_arguments
+from wms_grpc.storage.pacing import paced
 from wms_grpc.storage.records import json_list, outcomes_json, phase_log_json
 
-__all__ = ["Changed", "WrittenLine", "write_revisions"]
+__all__ = ["Changed", "WrittenLine", "write_changed", "write_revisions"]
 
 RowT = TypeVar("RowT", Workflow, Queue, TaskDirective, Taskforce)
 
@@ -43,7 +45,7 @@ class _Rows(Generic[RowT]):
             for name, column in {key: "text", **columns}.items()
         }
 
-    @property
+    @cached_property
     def update(self) -> str:
         """The UPDATE; its parameters are arrays, one a column."""
         assigned = ", ".join(
@@ -60,11 +62,11 @@ class _Rows(Generic[RowT]):
             f" WHERE t.{self._key} = c.{self._key}"
         )
 
-    def arguments(self, rows: Iterable[RowT]) -> dict[str, object]:
+    async def arguments(self, rows: Iterable[RowT]) -> dict[str, object]:
         """Return the columns of the rows as arrays."""
         written = list(rows)
         return {
-            f"{self._table}_{name}": [column.value(row) for row in written]
+            f"{self._table}_{name}": await paced(column.value, written)
             if column.value
             else [getattr(row, name) for row in written]
             for name, column in self._columns.items()
@@ -112,6 +114,7 @@ _QUEUES = _Rows[Queue](
         "broker_type": "text",
         "broker_address": "text",
         "broker_tls": "bool",
+        "n_dead": "bigint",
     },
 )
 
@@ -144,31 +147,38 @@ _TASKFORCES = _Rows[Taskforce](
     },
 )
 
-_WRITE = statement(f"""
-    WITH workflows AS (
-      {_WORKFLOWS.update}
-    ), queues AS (
-      {_QUEUES.update}
-    ), directives AS (
-      {_DIRECTIVES.update}
-    ), taskforces AS (
-      {_TASKFORCES.update}
-    ), feed AS (
-      INSERT INTO wms.feed (workflow_id, revision, part, is_last, time, body, before, after)
-      SELECT * FROM unnest(
-        :f_workflow::text[], :f_revision::bigint[], :f_part::int[], :f_is_last::bool[],
-        :f_time::timestamptz[], :f_body::bytea[], :f_before::jsonb[], :f_after::jsonb[])
-    ), outbox AS (
-      INSERT INTO wms.outbox (workflow_id, revision)
-      SELECT * FROM unnest(:workflow_workflow_id::text[], :workflow_revision::bigint[])
-    )
+_FEED = """
+    INSERT INTO wms.feed (workflow_id, revision, part, is_last, time, body, before, after)
+    SELECT * FROM unnest(
+      :f_workflow::text[], :f_revision::bigint[], :f_part::int[], :f_is_last::bool[],
+      :f_time::timestamptz[], :f_body::bytea[], :f_before::jsonb[], :f_after::jsonb[])
+"""
+
+_OUTBOX = """
+    INSERT INTO wms.outbox (workflow_id, revision)
+    SELECT * FROM unnest(:workflow_workflow_id::text[], :workflow_revision::bigint[])
+"""
+
+_HISTORY = """
     INSERT INTO wms.history (workflow_id, revision, time, kind, subject, what, source, reason,
                              was_successful, source_event_time)
     SELECT * FROM unnest(
       :h_workflow::text[], :h_revision::bigint[], :h_time::timestamptz[], :h_kind::text[],
       :h_subject::text[], :h_what::text[], :h_source::text[], :h_reason::text[],
       :h_was_successful::bool[], :h_source_event_time::timestamptz[])
-""")
+"""
+
+
+@cache
+def _all_together(*writes: str) -> Statement:
+    """Return these writes as one statement.
+
+    Made for each combination that there is, since an array costs the driver and the server
+    something even if it is empty.
+    """
+    *firsts, last = writes
+    named = [f"write_{number} AS ({write})" for number, write in enumerate(firsts)]
+    return statement(f"WITH {', '.join(named)} {last}" if named else last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +188,21 @@ class Changed:
     queues: dict[Mqid, Queue] = field(default_factory=dict)
     directives: dict[TaskId, TaskDirective] = field(default_factory=dict)
     taskforces: dict[TaskforceId, Taskforce] = field(default_factory=dict)
+
+    async def writes(self) -> tuple[list[str], dict[str, object]]:
+        """Return the UPDATEs for what is changed, and their arguments."""
+        updates: list[str] = []
+        arguments: dict[str, object] = {}
+        if self.queues:
+            updates.append(_QUEUES.update)
+            arguments |= await _QUEUES.arguments(self.queues.values())
+        if self.directives:
+            updates.append(_DIRECTIVES.update)
+            arguments |= await _DIRECTIVES.arguments(self.directives.values())
+        if self.taskforces:
+            updates.append(_TASKFORCES.update)
+            arguments |= await _TASKFORCES.arguments(self.taskforces.values())
+        return updates, arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +215,16 @@ class WrittenLine:
     line: HistoryLine
 
 
+async def write_changed(tx: Transaction, changed: Changed) -> None:
+    """Write now what is changed so far, for a statement of this transaction that reads it."""
+    updates, arguments = await changed.writes()
+    if updates:
+        await tx.execute(_all_together(*updates), **arguments)
+        changed.queues.clear()
+        changed.directives.clear()
+        changed.taskforces.clear()
+
+
 async def write_revisions(
     tx: Transaction,
     workflows: Sequence[Workflow],
@@ -198,15 +233,15 @@ async def write_revisions(
     lines: Sequence[WrittenLine],
 ) -> None:
     """Write revisions with all that they change; the rows are locked by the caller."""
-    arguments: dict[str, Any] = {
-        **_WORKFLOWS.arguments(workflows),
-        **_QUEUES.arguments(changed.queues.values()),
-        **_DIRECTIVES.arguments(changed.directives.values()),
-        **_TASKFORCES.arguments(changed.taskforces.values()),
+    updates, arguments = await changed.writes()
+    writes = [_WORKFLOWS.update, *updates, _FEED, _OUTBOX, _HISTORY]
+    await tx.execute(
+        _all_together(*writes),
+        **await _WORKFLOWS.arguments(workflows),
+        **arguments,
         **feed_arguments(parts),
         **_history_arguments(lines),
-    }
-    await tx.execute(_WRITE, **arguments)
+    )
 
 
 def _history_arguments(lines: Sequence[WrittenLine]) -> dict[str, object]:

@@ -227,7 +227,12 @@ async def revising(
             parts = await _write(tx, needed, revisions.changed)
             topics = {topic for revision in needed for topic in revision.topics()}
             tx.after_commit(lambda: on_commit(parts, topics))
-            tx.after_commit(lambda: _log_states(needed))
+            tx.after_commit(lambda: _log_states_soon(needed))
+
+
+def _log_states_soon(revisions: Sequence[Revision]) -> None:
+    """Log once those that the commit wakes have had their turn."""
+    asyncio.get_running_loop().call_soon(_log_states, revisions)
 
 
 def _log_states(revisions: Iterable[Revision]) -> None:

@@ -14,11 +14,14 @@ import asyncpg
 
 from ewms.wms.v1 import taskforce_pb2
 from ewms_postgres.statements import statement
+from wms_grpc.domain.attention import is_held
 from wms_grpc.domain.ids import WorkflowId, workflow_of_taskforce
 from wms_grpc.domain.model import Cause
 from wms_grpc.domain.phases import count_busy
 from wms_grpc.domain.topics import launch_topic
+from wms_grpc.domain.words import first_few
 from wms_grpc.storage import messages
+from wms_grpc.storage.attention import note_attention
 from wms_grpc.storage.revisions import RevisionSet
 from wms_grpc.storage.store import Store
 
@@ -32,10 +35,11 @@ StatusResult = Literal["UPDATED", "UNCHANGED", "STALE", "NOT_FOUND"]
 _UPDATE = statement("""
     WITH report AS (
       SELECT * FROM unnest(:uuid::text[], :cluster_id::bigint[], :sequence::bigint[],
-        :statuses::jsonb[], :errors::jsonb[], :n_busy::int[])
-        WITH ORDINALITY AS r (uuid, cluster_id, sequence, statuses, errors, n_busy, number)
+        :statuses::jsonb[], :errors::jsonb[], :n_busy::int[], :is_held::bool[])
+        WITH ORDINALITY AS r (uuid, cluster_id, sequence, statuses, errors, n_busy, is_held, number)
     ), known AS (
       SELECT r.*, t.phase, t.cluster_location, t.schedd, t.task_id, t.priority, t.workflow_id,
+        r.is_held OR t.is_held AS is_about_held,
         t.taskforce_uuid IS NOT NULL AS is_found,
         t.cluster_id = r.cluster_id AND t.status_sequence < r.sequence AS is_newer,
         t.compound_statuses <> r.statuses OR t.top_task_errors <> r.errors AS is_news
@@ -47,20 +51,23 @@ _UPDATE = statement("""
       -- must not overwrite what this one confirmed.
       UPDATE wms.taskforce t
       SET status_sequence = k.sequence, compound_statuses = k.statuses,
-        top_task_errors = k.errors,
+        top_task_errors = k.errors, is_held = k.is_held,
         n_idle = CASE WHEN t.phase = 'CONDOR_SUBMIT'
                       THEN greatest(0, t.n_workers - k.n_busy) ELSE t.n_idle END
       FROM known k
       WHERE t.taskforce_uuid = k.uuid AND k.is_newer
     )
     SELECT number, is_found, is_newer, is_news, phase, cluster_location, schedd, task_id,
-      priority, workflow_id
+      priority, workflow_id, is_about_held
     FROM known ORDER BY number
 """)
 
 
 # As many as the column can hold; an absurd count must not fail the other reports of its batch.
 _MOST_WORKERS: Final = 2**31 - 1
+
+# A line of the history names so many taskforces, and counts the others.
+_MOST_NAMED: Final = 5
 
 
 class StatusReport(NamedTuple):
@@ -97,6 +104,8 @@ async def report_statuses(store: Store, reports: Sequence[StatusReport]) -> list
             newest[cluster] = report
     batch = list(newest.values())
     results: dict[int, StatusResult] = {}
+    # Those of which a taskforce is held, or is so no longer; all others' attention stays as it is.
+    about_held: set[WorkflowId] = set()
     if batch:
         async with store.revising(workflow_ids) as revisions:
             rows = await revisions.tx.fetch(_UPDATE, **_arguments(batch, workflow_ids))
@@ -108,7 +117,11 @@ async def report_statuses(store: Store, reports: Sequence[StatusReport]) -> list
                     _write_status(revision.statuses_changed(), report, row)
                     # A worker that runs leaves room for one that waits to be launched.
                     revision.wakes.add(launch_topic(row["cluster_location"]))
+                    if row["is_about_held"]:
+                        about_held.add(row["workflow_id"])
             _record(revisions)
+            for workflow_id in sorted(about_held):
+                await note_attention(revisions, workflow_id)
     return [results.get(id(report)) or _unwritten(report) for report in reports]
 
 
@@ -126,6 +139,7 @@ def _arguments(
         "sequence": [r.sequence for r in batch],
         "statuses": [r.compound_statuses for r in batch],
         "errors": [r.top_task_errors for r in batch],
+        "is_held": [is_held(r.compound_statuses) for r in batch],
         "n_busy": [min(count_busy(r.compound_statuses), _MOST_WORKERS) for r in batch],
     }
 
@@ -156,7 +170,8 @@ def _write_status(
 def _record(revisions: RevisionSet) -> None:
     for revision in revisions.all():
         if revision.changes:
-            what = f"statuses of {len(revision.changes)} taskforces"
+            uuids = [change.taskforce_status.taskforce_uuid for change in revision.changes]
+            what = f"statuses of {first_few(uuids, _MOST_NAMED)}"
             schedds = sorted({change.taskforce_status.schedd for change in revision.changes})
             cause = Cause(f"tms {', '.join(schedds)}")
             revision.record("REPORT", revision.workflow.workflow_id, what, cause)

@@ -16,6 +16,7 @@ from wms_grpc.domain.submission import ClusterLocation
 from wms_grpc.domain.topics import assign_topic
 from wms_grpc.domain.translation import PRIORITY_OF_ADDED_WORKERS, new_taskforce
 from wms_grpc.storage import lifecycle, queues, taskforces
+from wms_grpc.storage.attention import note_attention
 from wms_grpc.storage.requests import RequestKey, is_repeat
 from wms_grpc.storage.revisions import Revision, RevisionSet
 from wms_grpc.storage.store import Store
@@ -92,6 +93,8 @@ async def pause(
             revision.workflow, state=WorkflowState.PAUSED, hold_running=hold_running
         )
         await _hold(mutation, hold=hold_running)
+        if revision.workflow.attention:
+            await note_attention(mutation.revisions, workflow_id)
     return revision.workflow
 
 
@@ -106,11 +109,15 @@ async def resume(store: Store, workflow_id: WorkflowId, key: RequestKey) -> Work
             return revision.workflow
         require_alive(revision.workflow)
         if revision.workflow.state is WorkflowState.PAUSED:
+            was_held = revision.workflow.hold_running
             is_granted = revision.workflow.is_granted
             state = WorkflowState.ACTIVE if is_granted else WorkflowState.PENDING
             revision.workflow = replace(revision.workflow, state=state, hold_running=False)
             revision.record("STATE_CHANGE", workflow_id, state, mutation.cause)
             await _hold(mutation, hold=False)
+            if was_held:
+                # What is still held now is so for a reason that nobody has told of before.
+                await note_attention(mutation.revisions, workflow_id)
     return revision.workflow
 
 
@@ -136,7 +143,7 @@ async def update(
         raised_by = revision.workflow.priority - old.priority
         if raised_by:
             before = await taskforces.lock_of_workflows(mutation.revisions, [workflow_id])
-            taskforces.save(
+            await taskforces.save(
                 mutation.revisions,
                 {t.taskforce_uuid: t for t in before},
                 [
@@ -208,7 +215,7 @@ async def add_workers(
         revision.record("REQUEST", task_id, key.rpc, cause)
         await taskforces.insert(revisions, added)
         if revision.workflow.attention:
-            await lifecycle.note_attention(revisions, workflow_id)
+            await note_attention(revisions, workflow_id)
     return added
 
 

@@ -92,6 +92,7 @@ taskforce = Table(
     _always("outcomes", JSONB),
     Column("condor_complete_time", MOMENT),
     _always("n_idle", Integer),
+    _always("is_held", Boolean),
     _always("attempt", Integer),
     Column("assignment", Text),
     Column("assignment_due", MOMENT),

@@ -6,6 +6,7 @@ functions here, within a revision of their workflow.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import asyncpg
@@ -14,6 +15,7 @@ from ewms_postgres.statements import statement
 from wms_grpc.domain.ids import TaskforceId, TaskId, WorkflowId
 from wms_grpc.domain.model import Taskforce
 from wms_grpc.domain.settlement import after_phase_changes
+from wms_grpc.storage.pacing import paced
 from wms_grpc.storage.records import phase_log_json, taskforce_from, taskforce_spec
 from wms_grpc.storage.revisions import RevisionSet
 
@@ -45,7 +47,7 @@ _INSERT = statement("""
 async def lock(revisions: RevisionSet, uuids: Iterable[TaskforceId]) -> list[Taskforce]:
     """Lock and return these taskforces, those of them that exist."""
     rows = await revisions.tx.fetch(_LOCK, uuids=list(uuids))
-    return _as_changed(revisions, rows)
+    return await _as_changed(revisions, rows)
 
 
 async def lock_of_workflows(
@@ -53,18 +55,18 @@ async def lock_of_workflows(
 ) -> list[Taskforce]:
     """Lock and return all taskforces of these workflows."""
     rows = await revisions.tx.fetch(_LOCK_OF_WORKFLOWS, workflow_ids=list(workflow_ids))
-    return _as_changed(revisions, rows)
+    return await _as_changed(revisions, rows)
 
 
 async def lock_of_tasks(revisions: RevisionSet, task_ids: Iterable[TaskId]) -> list[Taskforce]:
     """Lock and return all taskforces of these tasks."""
     rows = await revisions.tx.fetch(_LOCK_OF_TASKS, task_ids=list(task_ids))
-    return _as_changed(revisions, rows)
+    return await _as_changed(revisions, rows)
 
 
-def _as_changed(revisions: RevisionSet, rows: Iterable[asyncpg.Record]) -> list[Taskforce]:
+async def _as_changed(revisions: RevisionSet, rows: Iterable[asyncpg.Record]) -> list[Taskforce]:
     changed = revisions.changed.taskforces
-    return [changed.get(row["taskforce_uuid"]) or taskforce_from(row) for row in rows]
+    return await paced(lambda row: changed.get(row["taskforce_uuid"]) or taskforce_from(row), rows)
 
 
 async def insert(revisions: RevisionSet, taskforce: Taskforce) -> None:
@@ -88,7 +90,7 @@ async def insert(revisions: RevisionSet, taskforce: Taskforce) -> None:
     revision.taskforce_added(taskforce)
 
 
-def save(
+async def save(
     revisions: RevisionSet, before: Mapping[TaskforceId, Taskforce], after: Sequence[Taskforce]
 ) -> None:
     """Have written what the domain made of locked taskforces, and all that follows from it.
@@ -101,12 +103,14 @@ def save(
     if not changed:
         return
     revisions.changed.taskforces.update((t.taskforce_uuid, t) for t in changed)
-    n_ended: dict[WorkflowId, int] = {}
-    for taskforce in changed:
+    n_ended: Counter[WorkflowId] = Counter()
+
+    def tell(taskforce: Taskforce) -> None:
         earlier = before[taskforce.taskforce_uuid]
         revisions[taskforce.workflow_id].taskforce_changed(taskforce, earlier)
-        ended = taskforce.phase.has_ended - earlier.phase.has_ended
-        n_ended[taskforce.workflow_id] = n_ended.get(taskforce.workflow_id, 0) + ended
+        n_ended[taskforce.workflow_id] += taskforce.phase.has_ended - earlier.phase.has_ended
+
+    await paced(tell, changed)
     for workflow_id, number in n_ended.items():
         revision = revisions[workflow_id]
         revision.workflow = after_phase_changes(revision.workflow, number, revision.now)

@@ -136,10 +136,17 @@ class Broker(Protocol):
         """Return the counts of queues in which something happened within that time, at least."""
 
     async def list_dead_letters(self, queue: Queue, limit: int, after: int) -> DeadLetterPage:
-        """Return a page of dead letters; `after` is the page before's `next_after`, or 0."""
+        """Return a page of dead letters; `after` is the page before's `next_after`, or 0.
 
-    async def requeue_dead_letters(self, queue: Queue, ids: Sequence[str] | None) -> int:
-        """Let dead letters (all, for None) wait again with a fresh count; return how many.
+        Of a released private queue, too, for the retention. As many as fit into one message.
+        """
 
-        Raises QueueDrained.
+    async def requeue_dead_letters(
+        self, queue: Queue, ids: Sequence[str] | None, request_id: str = ""
+    ) -> int:
+        """Let dead letters wait again with a fresh count; return how many.
+
+        All of them, for None; else these, or none of them. A repeat of a request that names them
+        changes nothing and returns the same. Raises QueueDrained, DeadLettersNotFound,
+        RequestTaken.
         """

@@ -8,20 +8,20 @@ never hold events or leases in memory: a process that dies takes nothing with it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from ewms.mqs.v1.event_service_pb2 import Event
 from ewms_mqs.brokers import BrokerType, Capabilities, Claimed, DeadLetterPage
+from ewms_mqs.brokers import postgres_dead_letters as dead_letters
 from ewms_mqs.brokers import postgres_statements as sql
+from ewms_mqs.brokers.postgres_calls import again, event_of, require
 from ewms_mqs.brokers.postgres_settling import arguments_of, keys_of, made_id, outcome_of
 from ewms_mqs.config import MqsSettings
-from ewms_mqs.errors import QueueClosed, QueueDrained, QueueNotFound
 from ewms_mqs.metrics import note_deliveries, note_published, note_settled
 from ewms_mqs.model import (
     Counts,
-    DeadLetter,
     DeliveredEvent,
     DeliveryId,
     Queue,
@@ -30,14 +30,9 @@ from ewms_mqs.model import (
     Settlement,
 )
 from ewms_postgres.database import Database, Transaction
-from ewms_postgres.errors import ConcurrencyConflict
 
 __all__ = ["PostgresBroker"]
 
-_T = TypeVar("_T")
-
-_ATTEMPTS = 3
-_REQUEUED_AT_ONCE = 5_000
 # Each of the locks that a transaction holds takes room in a table that all sessions share.
 _LOCKED_AT_ONCE = 500
 
@@ -111,12 +106,12 @@ class PostgresBroker:
                 bodies.append(event.SerializeToString())
             new.append(named)
             n_new.append(n_anonymous + len(named))
-        row = await _again(
+        row = await again(
             lambda: self._database.fetchrow(
                 sql.PUBLISH, queue=queue.number, hashes=hashes, bodies=bodies
             )
         )
-        _require(row["outcome"], queue)
+        require(row["outcome"], queue)
         for key in row["repeated"]:
             for index, named in enumerate(new):
                 n_new[index] -= key in named
@@ -127,7 +122,7 @@ class PostgresBroker:
 
     async def claim(self, queue: Queue, limit: int, max_bytes: int) -> Claimed:
         """Lease events from the head of the queue."""
-        rows = await _again(
+        rows = await again(
             lambda: self._database.fetch(
                 sql.CLAIM,
                 queue=queue.number,
@@ -141,7 +136,7 @@ class PostgresBroker:
         note_deliveries(row["n_deliveries"] for row in rows)
         deliveries = [
             DeliveredEvent(
-                made_id(no, claim_no), _event_of(no, body), n_deliveries, publish_time, len(body)
+                made_id(no, claim_no), event_of(no, body), n_deliveries, publish_time, len(body)
             )
             for _, no, claim_no, n_deliveries, publish_time, _, body in rows
         ]
@@ -150,7 +145,7 @@ class PostgresBroker:
     async def settle(self, queue: Queue, settlement: Settlement) -> Settled:
         """Settle in one statement; a second one tells what is gone from what came too late."""
         arguments = arguments_of(settlement)
-        row = await _again(
+        row = await again(
             lambda: self._database.fetchrow(
                 sql.SETTLE,
                 queue=queue.number,
@@ -179,7 +174,7 @@ class PostgresBroker:
     async def give_back(self, queue: Queue, deliveries: Sequence[DeliveryId]) -> None:
         """Put back in their old places those that were not extended elsewhere."""
         nos, claims = keys_of(deliveries)
-        n_back = await _again(
+        n_back = await again(
             lambda: self._database.fetchval(
                 sql.GIVE_BACK, queue=queue.number, nos=nos, claims=claims
             )
@@ -222,37 +217,19 @@ class PostgresBroker:
 
     async def list_dead_letters(self, queue: Queue, limit: int, after: int) -> DeadLetterPage:
         """Page by the number that dead letters are given."""
-        rows = await self._database.fetch(
-            sql.LIST_DEAD_LETTERS, queue=queue.number, after=after, limit=limit + 1
-        )
-        letters = [
-            DeadLetter(
-                str(row["dead_no"]),
-                _event_of(row["event_no"], row["body"]),
-                row["n_deliveries"],
-                row["dead_time"],
-                row["reason"],
-            )
-            for row in rows[:limit]
-        ]
-        return DeadLetterPage(letters, rows[limit - 1]["dead_no"] if len(rows) > limit else None)
+        return await dead_letters.list_page(self._database, queue, limit, after)
 
-    async def requeue_dead_letters(self, queue: Queue, ids: Sequence[str] | None) -> int:
-        """Put them at the end of the queue, some at a time; an id that is none is passed over."""
-        wanted = None if ids is None else [int(i) for i in ids if i.isdecimal() and len(i) < 19]
-        n_requeued: int = 0
-        while True:
-            row = await _again(
-                lambda: self._database.fetchrow(
-                    sql.REQUEUE_DEAD, queue=queue.number, dead_nos=wanted, limit=_REQUEUED_AT_ONCE
-                )
-            )
-            _require(row["outcome"], queue)
-            n_requeued += row["n"]
-            if row["n"]:
-                self._on_ready(queue.number)
-            if row["n"] < _REQUEUED_AT_ONCE:
-                return n_requeued
+    async def requeue_dead_letters(
+        self, queue: Queue, ids: Sequence[str] | None, request_id: str = ""
+    ) -> int:
+        """Put them at the end of the queue: those that are named at once, all some at a time."""
+        if ids is None:
+            n_requeued = await dead_letters.requeue_all(self._database, queue)
+        else:
+            n_requeued = await dead_letters.requeue(self._database, queue, ids, request_id)
+        if n_requeued:
+            self._on_ready(queue.number)
+        return n_requeued
 
 
 def _hash_of(event_id: str) -> bytes:
@@ -264,23 +241,6 @@ def _place(row: Any) -> int:
     return place
 
 
-def _event_of(event_no: int, body: bytes) -> Event:
-    event = Event.FromString(body)
-    if not event.event_id:
-        event.event_id = f"{event_no:x}"
-    return event
-
-
-def _require(outcome: str, queue: Queue) -> None:
-    match outcome:
-        case "absent":
-            raise QueueNotFound(queue.mqid)
-        case "closed":
-            raise QueueClosed(queue.mqid)
-        case "drained":
-            raise QueueDrained(queue.mqid)
-
-
 def _counts_of(rows: Sequence[Any]) -> dict[QueueNo, Counts]:
     return {
         row["queue_no"]: Counts(
@@ -288,13 +248,3 @@ def _counts_of(rows: Sequence[Any]) -> dict[QueueNo, Counts]:
         )
         for row in rows
     }
-
-
-async def _again(call: Callable[[], Awaitable[_T]]) -> Any:
-    """Make the call again when its statement lost against another one, a few times."""
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return await call()
-        except ConcurrencyConflict:
-            continue
-    return await call()

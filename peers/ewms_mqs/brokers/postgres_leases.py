@@ -12,6 +12,7 @@ one more, as long as it may come back, and then no longer.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -80,6 +81,7 @@ class LeaseKeeper:
 
     async def run(self) -> None:
         """Beat and end leases until cancelled, through outages of the database."""
+        level = logging.WARNING
         while True:
             wait = self._beat_seconds
             try:
@@ -88,9 +90,12 @@ class LeaseKeeper:
                 next_expiry = await self._database.fetchval(sql.NEXT_EXPIRY)
                 if next_expiry is not None and next_expiry > 0:
                     wait = min(wait, next_expiry)
+                level = logging.WARNING
             except DatabaseError as error:
                 loop_failed("leases")
-                _log.warning("leases wait for the database", reason=str(error))
+                _log.log(level, "leases wait for the database", reason=str(error))
+                # An outage is told of once.
+                level = logging.DEBUG
             await asyncio.sleep(wait)
 
     async def beat(self) -> None:

@@ -1,6 +1,6 @@
 """The SQL of the broker in PostgreSQL, each statement with a name and a sentence.
 
-The functions that it calls stand in the first migration, with the reasons for their locks.
+The functions that it calls stand in the migrations, with the reasons for their locks.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ __all__ = [
     "CLOSE",
     "COUNTS",
     "CREATE_COUNTS",
+    "DELETE_DEAD_GARBAGE",
     "DELETE_GARBAGE",
     "DELETE_QUEUES",
     "DRAIN",
     "EXPIRE",
     "FORGET",
     "FORGET_PROCESS",
+    "FORGET_REQUEUES",
     "GIVE_BACK",
     "KEPT_EVENTS",
-    "LIST_DEAD_LETTERS",
     "LOCK_QUEUES",
     "NEXT_EXPIRY",
     "PUBLISH",
     "READY",
-    "REQUEUE_DEAD",
     "ROLL_UP",
     "SETTLE",
     "TAKE_GARBAGE",
@@ -140,7 +140,7 @@ CHANGED_COUNTS = statement(
 # Whether nobody else sums up; two at once could wait for one another's rows in a circle.
 TRY_ROLL_UP = statement("SELECT pg_try_advisory_xact_lock(5067605, 0)")
 
-# Under that lock: sum tallies up.
+# Under that lock: sum tallies up, and tell the register which queues' dead letters that changes.
 ROLL_UP = statement(
     """
     WITH taken AS (
@@ -151,6 +151,16 @@ ROLL_UP = statement(
       SELECT queue_no, sum(published) AS published, sum(depth) AS depth,
         sum(in_flight) AS in_flight, sum(done) AS done, sum(dead) AS dead, count(*) AS n
       FROM taken GROUP BY queue_no
+    ), locked AS MATERIALIZED (
+      -- In the order in which closing and releasing lock them, too. By an array, so that there
+      -- is never a plan that reads the whole register.
+      SELECT queue_no FROM mqs.queues
+      WHERE queue_no = ANY (ARRAY(SELECT queue_no FROM summed WHERE dead <> 0))
+      ORDER BY queue_no FOR UPDATE
+    ), marked AS (
+      UPDATE mqs.queues q SET n_dead = q.n_dead + s.dead, change_time = clock_timestamp()
+      FROM summed s
+      WHERE q.queue_no = s.queue_no AND q.queue_no = ANY (ARRAY(SELECT queue_no FROM locked))
     ), added AS (
       UPDATE mqs.counts c
       SET published = c.published + s.published, depth = c.depth + s.depth,
@@ -158,27 +168,21 @@ ROLL_UP = statement(
         dead = c.dead + s.dead, change_time = now()
       FROM summed s WHERE c.queue_no = s.queue_no
     )
-    SELECT coalesce(sum(n), 0)::bigint FROM summed
+    SELECT coalesce(sum(n), 0)::bigint AS n,
+      coalesce(array_agg(queue_no) FILTER (WHERE dead <> 0), '{}') AS dead_changed
+    FROM summed
     """
 )
 
 # How many events are kept in all, but for the last second's.
 KEPT_EVENTS = statement(
-    "SELECT coalesce(sum(depth + in_flight + dead), 0)::bigint FROM mqs.counts"
-    " WHERE depth + in_flight + dead > 0"
-)
-
-# A page of dead letters; the payload's beginning is enough, but where it begins, only we know.
-LIST_DEAD_LETTERS = statement(
     """
-    SELECT dead_no, event_no, n_deliveries, dead_time, reason, body
-    FROM mqs.dead_letters WHERE queue_no = :queue AND dead_no > :after
-    ORDER BY dead_no LIMIT :limit
+    SELECT (
+      (SELECT coalesce(sum(depth + in_flight + dead), 0) FROM mqs.counts
+       WHERE depth + in_flight + dead > 0)
+      + (SELECT coalesce(sum(n_dead), 0) FROM mqs.graves))::bigint
     """
 )
-
-# Let dead letters wait again.
-REQUEUE_DEAD = statement("SELECT outcome, n FROM mqs.requeue_dead(:queue, :dead_nos, :limit)")
 
 # Give queues up: what counts them at once, their events later.
 DELETE_QUEUES = statement(
@@ -202,6 +206,15 @@ def garbage_of(table: str) -> Statement:
     )
 
 
+# The same of its dead letters, unless they can still be read.
+DELETE_DEAD_GARBAGE = statement(
+    """
+    DELETE FROM mqs.dead_letters WHERE ctid = ANY (ARRAY(
+      SELECT ctid FROM mqs.dead_letters WHERE queue_no = :queue LIMIT :limit))
+      AND NOT EXISTS (SELECT FROM mqs.graves WHERE queue_no = :queue)
+    """
+)
+
 # Nothing is left of a queue that is gone.
 DELETE_GARBAGE = statement("DELETE FROM mqs.garbage WHERE queue_no = :queue")
 
@@ -211,6 +224,15 @@ FORGET = statement(
     DELETE FROM mqs.remembered WHERE ctid = ANY (ARRAY(
       SELECT ctid FROM mqs.remembered WHERE publish_time < now() - :window::interval
       ORDER BY publish_time LIMIT :limit))
+    """
+)
+
+# Forget requests that put dead letters back long ago.
+FORGET_REQUEUES = statement(
+    """
+    DELETE FROM mqs.requeues WHERE ctid = ANY (ARRAY(
+      SELECT ctid FROM mqs.requeues WHERE request_time < now() - :window::interval
+      ORDER BY request_time LIMIT :limit))
     """
 )
 

@@ -9,8 +9,22 @@ from broker_harness import MAX_DELIVERIES, Harness
 
 from ewms.mqs.v1.event_service_pb2 import Event
 from ewms_mqs.brokers import Capabilities
-from ewms_mqs.errors import QueueClosed, QueueDrained, QueueNotFound
-from ewms_mqs.model import Counts, DeliveredEvent, DeliveryId, Queue, Refusal, Settlement
+from ewms_mqs.errors import (
+    DeadLettersNotFound,
+    QueueClosed,
+    QueueDrained,
+    QueueNotFound,
+    RequestTaken,
+)
+from ewms_mqs.model import (
+    Counts,
+    DeadLetter,
+    DeliveredEvent,
+    DeliveryId,
+    Queue,
+    Refusal,
+    Settlement,
+)
 
 MANY_BYTES = 1 << 30
 
@@ -194,6 +208,82 @@ async def test_dead_letters_are_listed_in_pages_and_put_back_with_a_fresh_count(
     assert (again.event.payload, again.n_deliveries) == (b"b", 1)
     assert await harness.broker.requeue_dead_letters(queue, None) == 2
     assert payloads(await claim(harness, queue)) == ["a", "c"]
+
+
+async def a_dead_letter(harness: Harness, queue: Queue, event: Event) -> DeadLetter:
+    await harness.broker.publish(queue, [[event]])
+    (delivery,) = await claim(harness, queue)
+    refusal = Refusal(delivery.delivery_id, False, "unreadable")
+    await harness.broker.settle(queue, Settlement(refusals=[refusal]))
+    return (await harness.broker.list_dead_letters(queue, 1000, 0)).dead_letters[-1]
+
+
+async def test_headers_survive_the_dead_letters_and_the_way_back(
+    harness: Harness, queue: Queue
+) -> None:
+    sent = Event(event_id="mine", payload=b"\x00", headers={"filename": "päckchen.in"})
+    letter = await a_dead_letter(harness, queue, sent)
+    assert letter.event == sent
+    await harness.broker.requeue_dead_letters(queue, [letter.dead_letter_id])
+    (again,) = await claim(harness, queue)
+    assert again.event == sent
+
+
+@pytest.mark.parametrize("unknown", ["999999999999", "nonsense", "-1", "9" * 30, "²"])
+async def test_named_dead_letters_are_put_back_all_or_none(
+    harness: Harness, queue: Queue, unknown: str
+) -> None:
+    letter = await a_dead_letter(harness, queue, Event(payload=b"bad"))
+    with pytest.raises(DeadLettersNotFound, match=unknown):
+        await harness.broker.requeue_dead_letters(queue, [letter.dead_letter_id, unknown])
+    assert await claim(harness, queue) == []
+    assert (await harness.broker.list_dead_letters(queue, 10, 0)).dead_letters == [letter]
+
+
+async def test_a_dead_letter_of_another_queue_is_unknown(harness: Harness, queue: Queue) -> None:
+    letter = await a_dead_letter(harness, await harness.new_queue(), Event(payload=b"bad"))
+    with pytest.raises(DeadLettersNotFound):
+        await harness.broker.requeue_dead_letters(queue, [letter.dead_letter_id])
+
+
+async def test_a_request_that_is_repeated_puts_named_dead_letters_back_once(
+    harness: Harness, queue: Queue
+) -> None:
+    letters = [await a_dead_letter(harness, queue, event) for event in events("a", "b")]
+    ids = [letter.dead_letter_id for letter in letters]
+    assert await harness.broker.requeue_dead_letters(queue, ids, "once") == 2
+    assert await harness.broker.requeue_dead_letters(queue, ids[::-1], "once") == 2
+    assert payloads(await claim(harness, queue)) == ["a", "b"]
+    with pytest.raises(RequestTaken):
+        await harness.broker.requeue_dead_letters(queue, ids[:1], "once")
+    with pytest.raises(DeadLettersNotFound):
+        await harness.broker.requeue_dead_letters(queue, ids, "twice")
+
+
+async def test_of_two_who_put_the_same_dead_letters_back_one_is_told_that_they_are_gone(
+    harness: Harness, queue: Queue
+) -> None:
+    letters = [await a_dead_letter(harness, queue, event) for event in events("a", "b")]
+    ids = [letter.dead_letter_id for letter in letters]
+    results = await asyncio.gather(
+        *(harness.broker.requeue_dead_letters(queue, ids) for _ in range(2)),
+        return_exceptions=True,
+    )
+    assert [r for r in results if isinstance(r, int)] == [2]
+    assert sum(isinstance(r, DeadLettersNotFound) for r in results) == 1
+
+
+async def test_a_page_of_large_dead_letters_ends_before_it_is_too_large_for_a_message(
+    harness: Harness, queue: Queue
+) -> None:
+    for number in range(3):
+        await a_dead_letter(harness, queue, Event(payload=bytes([number]) * (5 << 20)))
+    first = await harness.broker.list_dead_letters(queue, 10, 0)
+    assert [letter.event.payload[0] for letter in first.dead_letters] == [0, 1]
+    assert first.next_after is not None
+    second = await harness.broker.list_dead_letters(queue, 10, first.next_after)
+    assert [letter.event.payload[0] for letter in second.dead_letters] == [2]
+    assert second.next_after is None
 
 
 async def test_what_is_given_back_waits_in_its_old_place_and_does_not_count(

@@ -82,8 +82,13 @@ class ScriptedWms(WorkflowServiceServicer):
         self.submissions: list[wms.SubmitWorkflowRequest] = []
         self.submit_failures: deque[grpc.StatusCode] = deque()
         self.queues: list[wms.PublicQueue] = []
+        self.listings: deque[list[wms.PublicQueue]] = deque()
         self.n_listings = 0
         self._scripts = deque(scripts)
+
+    def play(self, script: Iterable[Step]) -> None:
+        """Have one more watch play this, after those before it."""
+        self._scripts.append(script)
 
     async def WatchWorkflow(  # type: ignore[override]
         self, request: wms.WatchWorkflowRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -106,10 +111,20 @@ class ScriptedWms(WorkflowServiceServicer):
             await context.abort(self.submit_failures.popleft(), "scripted")
         return wms.SubmitWorkflowResponse(workflow=workflow_pb2.Workflow(workflow_id="WF-1"))
 
+    async def GetWorkflow(  # type: ignore[override]
+        self, request: wms.GetWorkflowRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> wms.GetWorkflowResponse:
+        state = workflow_pb2.WORKFLOW_STATE_FINISHED
+        return wms.GetWorkflowResponse(
+            workflow=workflow_pb2.Workflow(workflow_id=request.workflow_id, state=state)
+        )
+
     async def ListPublicQueues(  # type: ignore[override]
         self, request: wms.ListPublicQueuesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> wms.ListPublicQueuesResponse:
         self.n_listings += 1
+        if self.listings:
+            return wms.ListPublicQueuesResponse(queues=self.listings.popleft())
         return wms.ListPublicQueuesResponse(queues=self.queues)
 
 
@@ -121,6 +136,7 @@ class Faults:
     break_after_deliveries: int | None = None
     lose_answer_to_ack: bool = False
     refused_tokens: set[str] = field(default_factory=set)
+    is_gone: bool = False
 
 
 class MemoryBroker(EventServiceServicer):
@@ -236,6 +252,8 @@ class MemoryBroker(EventServiceServicer):
         self.has_token[str(token)].set()
         if token in self.faults.refused_tokens:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "expired")
+        if self.faults.is_gone:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such queue")
 
 
 @asynccontextmanager

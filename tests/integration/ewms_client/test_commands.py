@@ -6,18 +6,17 @@ import asyncio
 import json
 import os
 import re
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 import pytest_asyncio
+from command_runs import COPY, Ended, Run, ended, start
 
-from ewms_client import AsyncClient
+from ewms_client import AsyncClient, Event
 from ewms_mqs.config import MqsSettings
 from ewms_mqs.server import mqs_server
 from ewms_postgres.migrations import upgrade
@@ -25,55 +24,6 @@ from wms_grpc.config import WmsSettings
 from wms_grpc.server import MIGRATIONS, SCHEMA, wms_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-EWMS = Path(sys.executable).with_name("ewms")
-COPY = {
-    "public_queue_aliases": ["input", "output"],
-    "tasks": [
-        {
-            "cluster_locations": ["local"],
-            "input_queue_aliases": ["input"],
-            "output_queue_aliases": ["output"],
-            "task_image": "/images/copy",
-            "task_args": "cp {{INFILE}} {{OUTFILE}}",
-            "n_workers": 2,
-        }
-    ],
-}
-
-
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
-
-
-Run = Callable[..., Awaitable[Ended]]
-
-
-async def ended(process: asyncio.subprocess.Process, stdin: str = "") -> Ended:
-    async with asyncio.timeout(20):
-        out, err = await process.communicate(stdin.encode())
-    assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())
-
-
-async def start(wms: str, *arguments: object) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        EWMS,
-        *map(str, arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=os.environ | {"EWMS_WMS": wms},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +120,7 @@ async def test_a_drained_queue_ends_the_consumer(
     assert closed.code == 0, closed.err
     assert (all_of_it.code, len(all_of_it.lines)) == (0, 1), all_of_it.err
     assert (too_many.code, too_many.err) == (1, "ewms: the queue is drained after 0 of 2 events\n")
-    assert late.code == 5
+    assert (late.code, late.err) == (5, f"ewms: queue input of workflow {workflow} is closed\n")
 
 
 async def test_the_id_stands_alone_on_the_last_line(run: Run) -> None:
@@ -320,17 +270,23 @@ async def test_workers_are_added_to_a_task(run: Run, client: AsyncClient, workfl
 async def test_dead_letters_are_listed_written_as_files_and_put_back(
     run: Run, client: AsyncClient, workflow: str, tmp_path: Path
 ) -> None:
-    await client.publish(workflow, "input", [b"bad"])
+    await client.publish(workflow, "input", [Event(b"bad", {"filename": "bad.dat"})])
     async with client.consume(workflow, "input", count=1) as deliveries:
         async for delivery in deliveries:
             await delivery.nack(requeue=False, reason="not readable")
 
     listed = await run("dead-letters", workflow, "input", "--json")
+    shown = await run("dead-letters", workflow, "input")
+    unknown = await run("dead-letters", workflow, "input", "77777", "--requeue")
     written = await run("dead-letters", workflow, "input", "--to", tmp_path, "--requeue")
 
     letter = json.loads(listed.out)
     assert letter["reason"] == "not readable"
-    assert (tmp_path / letter["event_id"]).read_bytes() == b"bad"
+    assert letter["headers"] == {"filename": "bad.dat"}
+    assert "filename=bad.dat" in shown.out
+    assert unknown.code == 3
+    assert "77777" in unknown.err
+    assert (tmp_path / "bad.dat").read_bytes() == b"bad"
     assert written.lines[-1] == "1 put back"
     async with client.consume(workflow, "input", count=1) as deliveries:
         async for delivery in deliveries:
@@ -365,3 +321,84 @@ async def test_a_second_finish_is_a_failed_precondition(
 
 async def test_without_a_server_it_is_unavailable() -> None:
     assert (await ended(await start("127.0.0.1:1", "list"))).code == 6
+
+
+async def test_a_workflow_is_updated_and_what_is_not_given_stays(run: Run, workflow: str) -> None:
+    first = await run(
+        *("update", workflow, "--name", "mine", "--label", "team=x", "--label", "run=1", "--json")
+    )
+    second = await run(
+        "update", workflow, "--priority", 70, "--label", "run=2", "--remove-label", "team"
+    )
+    shown = json.loads((await run("show", workflow, "--json")).out)["workflow"]
+
+    assert json.loads(first.out)["labels"] == {"team": "x", "run": "1"}, first.err
+    assert second.code == 0, second.err
+    assert "priority\t70" in second.lines
+    assert (shown["name"], shown["priority"], shown["labels"]) == ("mine", 70, {"run": "2"})
+
+
+async def test_an_update_that_cannot_be_is_refused(
+    run: Run, client: AsyncClient, workflow: str
+) -> None:
+    nothing, both, too_high = await asyncio.gather(
+        run("update", workflow),
+        run("update", workflow, "--label", "a=1", "--remove-label", "a"),
+        run("update", workflow, "--priority", 101),
+    )
+    await client.finish(workflow)
+    late = await run("update", workflow, "--priority", 1)
+
+    assert [end.code for end in (nothing, both, too_high, late)] == [2, 2, 4, 5]
+
+
+async def test_each_queue_is_followed_by_its_counts_as_json(
+    run: Run, client: AsyncClient, workflow: str
+) -> None:
+    await client.publish(workflow, "input", [b"1", b"2"])
+
+    told = [json.loads(line) for line in (await run("queues", workflow, "--json")).lines]
+
+    queues = {line["alias"]: line for line in told if "mqid" in line}
+    counts = {line["alias"]: line for line in told if "depth" in line}
+    assert set(queues) == set(counts) == {"input", "output"}
+    assert counts["input"] == {
+        **{"alias": "input", "depth": "2", "in_flight": "0", "done": "0", "dead": "0"},
+    }
+    assert counts["output"]["depth"] == "0"
+
+
+async def test_times_bear_their_zone(run: Run, workflow: str) -> None:
+    told = await asyncio.gather(run("list"), run("show", workflow), run("history", workflow))
+
+    for end in told:
+        assert re.search(r"\t?\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d", end.out), end.out
+
+
+async def test_a_path_that_cannot_be_used_is_said_in_one_line(
+    run: Run, workflow: str, tmp_path: Path
+) -> None:
+    missing, file = tmp_path / "missing", tmp_path / "file"
+    file.write_bytes(b"{}")
+
+    calls = {
+        f"ewms: cannot read {missing}: no such file or directory\n": [
+            ("submit", missing),
+            ("publish", workflow, "input", file, missing),
+        ],
+        f"ewms: cannot read {tmp_path}: is a directory\n": [("submit", tmp_path)],
+        f"ewms: cannot read {tmp_path}: not a file\n": [("publish", workflow, "input", tmp_path)],
+        f"ewms: cannot write into {file}: not a directory\n": [
+            ("consume", workflow, "input", "--to", file),
+            ("dead-letters", workflow, "input", "--to", file),
+        ],
+    }
+    for words, uses in calls.items():
+        for end in await asyncio.gather(*(run(*use) for use in uses)):
+            assert (end.code, end.out, end.err) == (2, "", words)
+    (counts,) = [
+        json.loads(line)
+        for line in (await run("queues", workflow, "--json")).lines
+        if '"depth"' in line and '"input"' in line
+    ]
+    assert counts["depth"] == "0"

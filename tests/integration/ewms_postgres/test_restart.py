@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from ewms_postgres.cluster import Cluster
 from ewms_postgres.database import open_database
@@ -48,6 +51,46 @@ async def test_a_pool_tells_that_the_server_is_away_and_finds_it_again(
             await db.fetchval(ONE)
         await server.start()
         assert await db.fetchval(ONE) == 1
+
+
+async def test_the_driver_logs_no_traces_while_the_server_is_away(
+    server: RestartableServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_database(server.url, application_name="test", min_size=4) as db:
+        await server.stop()
+        for _ in range(4):
+            with pytest.raises(DatabaseUnavailable):
+                await db.fetchval(ONE)
+        await server.start()
+        assert await db.fetchval(ONE) == 1
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_an_outage_is_one_warning_of_each_loop(server: RestartableServer) -> None:
+    gaps = asyncio.Semaphore(0)
+    tried: list[str] = []
+
+    def noted(_: Any, level: str, event: dict[str, Any]) -> dict[str, Any]:
+        tried.append(level)
+        if tried.count("debug") == 3:
+            tried_again.set()
+        return event
+
+    tried_again = asyncio.Event()
+    listener = Listener(server.url, ["task"], on_notification=lambda *_: None, on_gap=gaps.release)
+    with capture_logs(processors=[noted]):
+        async with asyncio.timeout(20):
+            listening = asyncio.create_task(listener.run())
+            await gaps.acquire()
+            for outage in (1, 2):
+                tried_again.clear()
+                tried.clear()
+                await server.stop()
+                await tried_again.wait()
+                await server.start()
+                await gaps.acquire()
+                assert tried.count("warning") == 1, outage
+            listening.cancel()
 
 
 async def test_a_pool_that_opens_before_the_server_waits_for_it(server: RestartableServer) -> None:

@@ -23,11 +23,10 @@ class Events:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub: EventServiceAsyncStub = EventServiceStub(channel)
 
-    async def publish(self, queue: AssignedQueue, *payloads: bytes) -> None:
+    async def publish(self, queue: AssignedQueue, *payloads: bytes, **headers: str) -> None:
         """Publish events; they are confirmed when this returns."""
-        request = ev.PublishBatchRequest(
-            mqid=queue.mqid, events=[ev.Event(payload=payload) for payload in payloads]
-        )
+        events = [ev.Event(payload=payload, headers=headers) for payload in payloads]
+        request = ev.PublishBatchRequest(mqid=queue.mqid, events=events)
         await self._stub.PublishBatch(request, metadata=_bearer(queue))
 
     async def read(self, queue: AssignedQueue, number: int) -> set[bytes]:
@@ -46,6 +45,24 @@ class Events:
                 await call.write(ev.ConsumeRequest(ack=ids))
         call.cancel()
         return payloads
+
+    async def spoil(self, queue: AssignedQueue, *payloads: bytes, **headers: str) -> None:
+        """Make dead letters of events of a queue that is empty."""
+        await self.publish(queue, *payloads, **headers)
+        call = self._stub.Consume(metadata=_bearer(queue))
+        await call.write(ev.ConsumeRequest(mqid=queue.mqid, credit=len(payloads)))
+        settled: set[str] = set()
+        while len(settled) < len(payloads):
+            response = await call.read()
+            assert isinstance(response, ev.ConsumeResponse), "the stream ended"
+            settled |= set(response.settled)
+            if response.deliveries:
+                nacks = [
+                    ev.Nack(delivery_id=delivery.delivery_id, reason="cannot be read")
+                    for delivery in response.deliveries
+                ]
+                await call.write(ev.ConsumeRequest(nack=nacks))
+        call.cancel()
 
     async def work(self, source: AssignedQueue, target: AssignedQueue, number: int) -> None:
         """Copy so many events, as a pilot that crashes nowhere."""

@@ -47,6 +47,10 @@ class Agent:
         """Return the next assignment, a start."""
         return await self.next("start")
 
+    async def starts(self, number: int) -> list[pb.StartAssignment]:
+        """Return the next assignments, so many starts."""
+        return [await self.start() for _ in range(number)]
+
     async def stop(self) -> pb.StopAssignment:
         """Return the next assignment, a stop."""
         return await self.next("stop")

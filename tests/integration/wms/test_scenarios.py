@@ -631,13 +631,14 @@ async def test_the_history_tells_the_whole_story(wms: Wms) -> None:
 
     # The MQS tells of the queues that it closes for the release, before or after we note that.
     told = [(entry.what, entry.source) for entry in entries if entry.source != "mqs"]
+    uuid = start.taskforce.taskforce_uuid
     assert told == [
         ("SubmitWorkflow", "user local"),
         ("ACTIVE", "activation"),
         ("PRE_LAUNCH", "activation"),
         ("PENDING_STARTER", "launch"),
         ("CONDOR_SUBMIT", "tms osg"),
-        ("statuses of 1 taskforces", "tms osg"),
+        (f"statuses of {uuid}", "tms osg"),
         ("FinishWorkflow", "user local"),
         ("FINISHED", "user local"),
         ("PENDING_STOPPER", "user local"),

@@ -179,7 +179,7 @@ class Process:
 async def change_all(revisions: RevisionSet, workflow_id: WorkflowId, **changes: Any) -> None:
     """Change all taskforces of a locked workflow."""
     before = await taskforces.lock_of_workflows(revisions, [workflow_id])
-    taskforces.save(
+    await taskforces.save(
         revisions, {t.taskforce_uuid: t for t in before}, [replace(t, **changes) for t in before]
     )
 

@@ -611,7 +611,9 @@ class WatchQueueStatsRequest(_message.Message):
     INTERVAL_FIELD_NUMBER: _builtins.int
     ONLY_TRANSITIONS_FIELD_NUMBER: _builtins.int
     only_transitions: _builtins.bool
-    """Only closing and draining, no counts."""
+    """Only closing, draining and `dead`, no other counts. A change of `dead` comes
+    about a second late, and at most once a second.
+    """
     @_builtins.property
     def workflow_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Whose queues. Default: all that are not released."""
@@ -723,6 +725,26 @@ class DeadLetter(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DEAD_LETTER_ID_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     N_DELIVERIES_FIELD_NUMBER: _builtins.int
@@ -730,6 +752,7 @@ class DeadLetter(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
     dead_letter_id: _builtins.str
     """Its id among the dead letters."""
     event_id: _builtins.str
@@ -746,6 +769,12 @@ class DeadLetter(_message.Message):
     def dead_time(self) -> _timestamp_pb2.Timestamp:
         """When it was given up."""
 
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The event's headers, such as a file's name. They come back with the event
+        when it is put back.
+        """
+
     def __init__(
         self,
         *,
@@ -756,10 +785,11 @@ class DeadLetter(_message.Message):
         reason: _builtins.str = ...,
         size: _builtins.int = ...,
         payload: _builtins.bytes = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dead_time", b"dead_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter_id", b"dead_letter_id", "dead_time", b"dead_time", "event_id", b"event_id", "n_deliveries", b"n_deliveries", "payload", b"payload", "reason", b"reason", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter_id", b"dead_letter_id", "dead_time", b"dead_time", "event_id", b"event_id", "headers", b"headers", "n_deliveries", b"n_deliveries", "payload", b"payload", "reason", b"reason", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -773,8 +803,13 @@ class RequeueDeadLettersRequest(_message.Message):
 
     MQID_FIELD_NUMBER: _builtins.int
     DEAD_LETTER_IDS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     mqid: _builtins.str
     """The queue."""
+    request_id: _builtins.str
+    """Makes a repeat of a call that names dead letters safe, for as long as the
+    queue remembers events' ids (an hour by default). Default: nothing does.
+    """
     @_builtins.property
     def dead_letter_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Which. Default: all of the queue."""
@@ -784,10 +819,11 @@ class RequeueDeadLettersRequest(_message.Message):
         *,
         mqid: _builtins.str = ...,
         dead_letter_ids: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter_ids", b"dead_letter_ids", "mqid", b"mqid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter_ids", b"dead_letter_ids", "mqid", b"mqid", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -114,8 +114,9 @@ class MqsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseQueues(self, request, context):
-        """Takes a workflow's queues back, granted or not: private ones at once,
-        public ones once they are empty or the retention has passed. Leaves a
+        """Takes a workflow's queues back, granted or not: private ones at once (their
+        dead letters can be read for the retention), public ones once they are empty
+        without dead letters, or the retention has passed. Leaves a
         tombstone. Ends every credential of the workflow's pilots. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -168,15 +169,18 @@ class MqsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDeadLetters(self, request, context):
-        """Events that were delivered too often, in pages, oldest first.
+        """Events that were delivered too often, in pages, oldest first. Those of a
+        private queue can be read for the retention after its release.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RequeueDeadLetters(self, request, context):
-        """Puts dead letters back with a fresh count of deliveries.
-        FAILED_PRECONDITION if the queue is drained.
+        """Puts dead letters back with a fresh count of deliveries, headers included.
+        NOT_FOUND names ids that are none; nothing is put back then.
+        FAILED_PRECONDITION if the queue is drained, or private and released.
+        ALREADY_EXISTS if the request id was used for other dead letters.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

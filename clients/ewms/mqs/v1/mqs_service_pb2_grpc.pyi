@@ -44,8 +44,9 @@ class MqsServiceStub:
     workflow's queues have been released (a tombstone keeps that).
     """
     ReleaseQueues: _grpc.UnaryUnaryMultiCallable[_mqs_service_pb2.ReleaseQueuesRequest, _mqs_service_pb2.ReleaseQueuesResponse]
-    """Takes a workflow's queues back, granted or not: private ones at once,
-    public ones once they are empty or the retention has passed. Leaves a
+    """Takes a workflow's queues back, granted or not: private ones at once (their
+    dead letters can be read for the retention), public ones once they are empty
+    without dead letters, or the retention has passed. Leaves a
     tombstone. Ends every credential of the workflow's pilots. Idempotent.
     """
     GetQueueProfiles: _grpc.UnaryUnaryMultiCallable[_mqs_service_pb2.GetQueueProfilesRequest, _mqs_service_pb2.GetQueueProfilesResponse]
@@ -66,10 +67,14 @@ class MqsServiceStub:
     changed, at most once an interval; closing and draining at once.
     """
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_mqs_service_pb2.ListDeadLettersRequest, _mqs_service_pb2.ListDeadLettersResponse]
-    """Events that were delivered too often, in pages, oldest first."""
+    """Events that were delivered too often, in pages, oldest first. Those of a
+    private queue can be read for the retention after its release.
+    """
     RequeueDeadLetters: _grpc.UnaryUnaryMultiCallable[_mqs_service_pb2.RequeueDeadLettersRequest, _mqs_service_pb2.RequeueDeadLettersResponse]
-    """Puts dead letters back with a fresh count of deliveries.
-    FAILED_PRECONDITION if the queue is drained.
+    """Puts dead letters back with a fresh count of deliveries, headers included.
+    NOT_FOUND names ids that are none; nothing is put back then.
+    FAILED_PRECONDITION if the queue is drained, or private and released.
+    ALREADY_EXISTS if the request id was used for other dead letters.
     """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_mqs_service_pb2.GetJwksRequest, _mqs_service_pb2.GetJwksResponse]
     """The public keys that tokens are signed with (RFC 7517)."""
@@ -90,8 +95,9 @@ class MqsServiceAsyncStub(MqsServiceStub):
     workflow's queues have been released (a tombstone keeps that).
     """
     ReleaseQueues: _aio.UnaryUnaryMultiCallable[_mqs_service_pb2.ReleaseQueuesRequest, _mqs_service_pb2.ReleaseQueuesResponse]  # type: ignore[assignment]
-    """Takes a workflow's queues back, granted or not: private ones at once,
-    public ones once they are empty or the retention has passed. Leaves a
+    """Takes a workflow's queues back, granted or not: private ones at once (their
+    dead letters can be read for the retention), public ones once they are empty
+    without dead letters, or the retention has passed. Leaves a
     tombstone. Ends every credential of the workflow's pilots. Idempotent.
     """
     GetQueueProfiles: _aio.UnaryUnaryMultiCallable[_mqs_service_pb2.GetQueueProfilesRequest, _mqs_service_pb2.GetQueueProfilesResponse]  # type: ignore[assignment]
@@ -112,10 +118,14 @@ class MqsServiceAsyncStub(MqsServiceStub):
     changed, at most once an interval; closing and draining at once.
     """
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_mqs_service_pb2.ListDeadLettersRequest, _mqs_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
-    """Events that were delivered too often, in pages, oldest first."""
+    """Events that were delivered too often, in pages, oldest first. Those of a
+    private queue can be read for the retention after its release.
+    """
     RequeueDeadLetters: _aio.UnaryUnaryMultiCallable[_mqs_service_pb2.RequeueDeadLettersRequest, _mqs_service_pb2.RequeueDeadLettersResponse]  # type: ignore[assignment]
-    """Puts dead letters back with a fresh count of deliveries.
-    FAILED_PRECONDITION if the queue is drained.
+    """Puts dead letters back with a fresh count of deliveries, headers included.
+    NOT_FOUND names ids that are none; nothing is put back then.
+    FAILED_PRECONDITION if the queue is drained, or private and released.
+    ALREADY_EXISTS if the request id was used for other dead letters.
     """
     GetJwks: _aio.UnaryUnaryMultiCallable[_mqs_service_pb2.GetJwksRequest, _mqs_service_pb2.GetJwksResponse]  # type: ignore[assignment]
     """The public keys that tokens are signed with (RFC 7517)."""
@@ -145,8 +155,9 @@ class MqsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mqs_service_pb2.ReleaseQueuesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_mqs_service_pb2.ReleaseQueuesResponse, _abc.Awaitable[_mqs_service_pb2.ReleaseQueuesResponse]]:
-        """Takes a workflow's queues back, granted or not: private ones at once,
-        public ones once they are empty or the retention has passed. Leaves a
+        """Takes a workflow's queues back, granted or not: private ones at once (their
+        dead letters can be read for the retention), public ones once they are empty
+        without dead letters, or the retention has passed. Leaves a
         tombstone. Ends every credential of the workflow's pilots. Idempotent.
         """
 
@@ -209,7 +220,9 @@ class MqsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mqs_service_pb2.ListDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_mqs_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_mqs_service_pb2.ListDeadLettersResponse]]:
-        """Events that were delivered too often, in pages, oldest first."""
+        """Events that were delivered too often, in pages, oldest first. Those of a
+        private queue can be read for the retention after its release.
+        """
 
     @_abc_1.abstractmethod
     def RequeueDeadLetters(
@@ -217,8 +230,10 @@ class MqsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _mqs_service_pb2.RequeueDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_mqs_service_pb2.RequeueDeadLettersResponse, _abc.Awaitable[_mqs_service_pb2.RequeueDeadLettersResponse]]:
-        """Puts dead letters back with a fresh count of deliveries.
-        FAILED_PRECONDITION if the queue is drained.
+        """Puts dead letters back with a fresh count of deliveries, headers included.
+        NOT_FOUND names ids that are none; nothing is put back then.
+        FAILED_PRECONDITION if the queue is drained, or private and released.
+        ALREADY_EXISTS if the request id was used for other dead letters.
         """
 
     @_abc_1.abstractmethod

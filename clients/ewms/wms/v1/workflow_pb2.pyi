@@ -210,8 +210,11 @@ class Workflow(_message.Message):
 
     @_builtins.property
     def attention(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What its user should look at, in words: tasks that are not done and have no
-        worker left.
+        """What its user should look at, in words, for as long as it lasts: tasks that
+        are not done and have no worker left, or only workers that are held; queues
+        with dead letters; removals of taskforces that keep failing. At most 20
+        entries, the last of which counts what is left out. Once the workflow has
+        ended only dead letters and removals.
         """
 
     @_builtins.property
@@ -377,6 +380,7 @@ class Queue(_message.Message):
     BROKER_TYPE_FIELD_NUMBER: _builtins.int
     BROKER_ADDRESS_FIELD_NUMBER: _builtins.int
     BROKER_TLS_FIELD_NUMBER: _builtins.int
+    N_DEAD_FIELD_NUMBER: _builtins.int
     mqid: _builtins.str
     """128 random bits in hex."""
     workflow_id: _builtins.str
@@ -399,6 +403,10 @@ class Queue(_message.Message):
     """Where the broker is. Empty until it is granted."""
     broker_tls: _builtins.bool
     """Whether the broker speaks TLS."""
+    n_dead: _builtins.int
+    """Its dead letters, a second or so late. Stays as it was when the MQS has
+    dropped them after its retention.
+    """
     def __init__(
         self,
         *,
@@ -413,10 +421,11 @@ class Queue(_message.Message):
         broker_type: _builtins.str = ...,
         broker_address: _builtins.str = ...,
         broker_tls: _builtins.bool = ...,
+        n_dead: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "broker_address", b"broker_address", "broker_tls", b"broker_tls", "broker_type", b"broker_type", "is_activated", b"is_activated", "is_close_requested", b"is_close_requested", "is_closed", b"is_closed", "is_drained", b"is_drained", "is_public", b"is_public", "mqid", b"mqid", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "broker_address", b"broker_address", "broker_tls", b"broker_tls", "broker_type", b"broker_type", "is_activated", b"is_activated", "is_close_requested", b"is_close_requested", "is_closed", b"is_closed", "is_drained", b"is_drained", "is_public", b"is_public", "mqid", b"mqid", "n_dead", b"n_dead", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

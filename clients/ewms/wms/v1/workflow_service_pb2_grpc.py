@@ -242,15 +242,19 @@ class WorkflowServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDeadLetters(self, request, context):
-        """Events that were delivered too often, in pages, oldest first.
+        """Events that were delivered too often, in pages, oldest first. Those of a
+        private queue can be read for the MQS's retention (7 days by default) after
+        the workflow has settled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RequeueDeadLetters(self, request, context):
-        """Puts dead letters back into their queue, with a fresh count of deliveries.
-        FAILED_PRECONDITION if the queue is drained: that is final.
+        """Puts dead letters back into their queue, with a fresh count of deliveries,
+        headers included. NOT_FOUND names ids that are none; nothing is put back
+        then. FAILED_PRECONDITION if the queue is drained (that is final), or private
+        and released with its workflow.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

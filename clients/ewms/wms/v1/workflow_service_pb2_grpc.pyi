@@ -95,10 +95,15 @@ class WorkflowServiceStub:
     (they close by themselves).
     """
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.ListDeadLettersRequest, _workflow_service_pb2.ListDeadLettersResponse]
-    """Events that were delivered too often, in pages, oldest first."""
+    """Events that were delivered too often, in pages, oldest first. Those of a
+    private queue can be read for the MQS's retention (7 days by default) after
+    the workflow has settled.
+    """
     RequeueDeadLetters: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.RequeueDeadLettersRequest, _workflow_service_pb2.RequeueDeadLettersResponse]
-    """Puts dead letters back into their queue, with a fresh count of deliveries.
-    FAILED_PRECONDITION if the queue is drained: that is final.
+    """Puts dead letters back into their queue, with a fresh count of deliveries,
+    headers included. NOT_FOUND names ids that are none; nothing is put back
+    then. FAILED_PRECONDITION if the queue is drained (that is final), or private
+    and released with its workflow.
     """
 
 @_typing.type_check_only
@@ -168,10 +173,15 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     (they close by themselves).
     """
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.ListDeadLettersRequest, _workflow_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
-    """Events that were delivered too often, in pages, oldest first."""
+    """Events that were delivered too often, in pages, oldest first. Those of a
+    private queue can be read for the MQS's retention (7 days by default) after
+    the workflow has settled.
+    """
     RequeueDeadLetters: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.RequeueDeadLettersRequest, _workflow_service_pb2.RequeueDeadLettersResponse]  # type: ignore[assignment]
-    """Puts dead letters back into their queue, with a fresh count of deliveries.
-    FAILED_PRECONDITION if the queue is drained: that is final.
+    """Puts dead letters back into their queue, with a fresh count of deliveries,
+    headers included. NOT_FOUND names ids that are none; nothing is put back
+    then. FAILED_PRECONDITION if the queue is drained (that is final), or private
+    and released with its workflow.
     """
 
 class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -322,7 +332,10 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workflow_service_pb2.ListDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_workflow_service_pb2.ListDeadLettersResponse]]:
-        """Events that were delivered too often, in pages, oldest first."""
+        """Events that were delivered too often, in pages, oldest first. Those of a
+        private queue can be read for the MQS's retention (7 days by default) after
+        the workflow has settled.
+        """
 
     @_abc_1.abstractmethod
     def RequeueDeadLetters(
@@ -330,8 +343,10 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _workflow_service_pb2.RequeueDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_service_pb2.RequeueDeadLettersResponse, _abc.Awaitable[_workflow_service_pb2.RequeueDeadLettersResponse]]:
-        """Puts dead letters back into their queue, with a fresh count of deliveries.
-        FAILED_PRECONDITION if the queue is drained: that is final.
+        """Puts dead letters back into their queue, with a fresh count of deliveries,
+        headers included. NOT_FOUND names ids that are none; nothing is put back
+        then. FAILED_PRECONDITION if the queue is drained (that is final), or private
+        and released with its workflow.
         """
 
 def add_WorkflowServiceServicer_to_server(servicer: WorkflowServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
