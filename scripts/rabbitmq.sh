@@ -65,10 +65,11 @@ default_permissions.write = .*
 auth_backends.1 = internal
 auth_backends.2 = rabbit_auth_backend_oauth2
 auth_oauth2.resource_server_id = ewms-mqs
-auth_oauth2.jwks_url = https://127.0.0.1:$jwks/jwks.json
+# By name: Erlang takes no certificate for an address.
+auth_oauth2.jwks_url = https://localhost:$jwks/jwks.json
 auth_oauth2.https.peer_verification = verify_peer
 auth_oauth2.https.cacertfile = $folder/ca/ca.pem
-auth_oauth2.https.hostname_verification = none
+auth_oauth2.https.hostname_verification = wildcard
 auth_oauth2.algorithms.1 = RS256
 # Depth and rates are shown to users once a second.
 collect_statistics_interval = 1000

@@ -85,9 +85,7 @@ async def _close(connection: AbstractConnection) -> None:
             await connection.close()
 
 
-async def _renew(
-    connection: AbstractConnection, fetch_secret: FetchSecret, secret: Secret
-) -> None:
+async def _renew(connection: AbstractConnection, fetch_secret: FetchSecret, secret: Secret) -> None:
     """Tell the broker each new secret in time; what fails is tried again soon."""
     pause = secret.renew_in
     while pause is not None:

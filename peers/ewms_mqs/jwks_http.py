@@ -11,7 +11,10 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-__all__ = ["serve_jwks"]
+from ewms_mqs.config import MqsSettings
+from ewms_mqs.small_ca import server_context
+
+__all__ = ["jwks_tls", "serve_jwks"]
 
 _REQUEST_SECONDS = 5.0
 _MAX_REQUEST_BYTES = 8_192
@@ -50,6 +53,17 @@ async def serve_jwks(
     )
     async with server:
         yield f"{host}:{server.sockets[0].getsockname()[1]}"
+
+
+def jwks_tls(settings: MqsSettings) -> ssl.SSLContext | None:
+    """What the settings have the public keys served with; None for HTTP. Raises OSError."""
+    if settings.jwks_cert is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.jwks_cert, settings.jwks_key)
+        return context
+    if settings.jwks_ca is not None:
+        return server_context(settings.jwks_ca, settings.jwks.rpartition(":")[0].strip("[]"))
+    return None
 
 
 def _response(request: bytes, jwks_json: Callable[[], str]) -> bytes:

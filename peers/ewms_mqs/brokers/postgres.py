@@ -34,7 +34,6 @@ from ewms_postgres.database import Database, Transaction
 __all__ = ["PostgresBroker"]
 
 
-
 class PostgresBroker:
     """Queues whose events are rows of `mqs.events`.
 

@@ -7,6 +7,7 @@ that name the cause. Never logs the password.
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ __all__ = ["BrokerAway", "BrokerRefuses", "Management", "QueueSample", "open_man
 
 _TIMEOUT = aiohttp.ClientTimeout(total=20, connect=5)
 _PAGE = 500
+_MAX_CALLS = 16
 _COLUMNS = (
     "name,messages_ready,messages_unacknowledged,consumers,message_stats.publish,message_stats.ack"
 )
@@ -86,17 +88,13 @@ class Management:
 
     async def declare_exchange(self, name: str) -> None:
         """Have a durable fanout exchange."""
-        await self._ask(
-            "PUT", f"exchanges/{self._vhost}/{quote(name, safe='')}",
-            {"type": "fanout", "durable": True},
-        )  # fmt: skip
+        path = f"exchanges/{self._vhost}/{quote(name, safe='')}"
+        await self._ask("PUT", path, {"type": "fanout", "durable": True})
 
     async def bind(self, exchange: str, queue: str) -> None:
         """Have what comes to the exchange go to the queue."""
-        await self._ask(
-            "POST", f"bindings/{self._vhost}/e/{quote(exchange, safe='')}/q/{quote(queue, safe='')}",
-            {"routing_key": "", "arguments": {}},
-        )  # fmt: skip
+        path = f"bindings/{self._vhost}/e/{quote(exchange, safe='')}/q/{quote(queue, safe='')}"
+        await self._ask("POST", path, {"routing_key": "", "arguments": {}})
 
     async def set_policy(self, name: str, pattern: str, definition: Mapping[str, object]) -> None:
         """Have a policy on the queues whose names match."""
@@ -132,7 +130,9 @@ class Management:
 
     async def _ask(self, method: str, path: str, body: object = None) -> Any:
         try:
-            async with self._session.request(method, f"{self._url}/api/{path}", json=body) as answer:
+            async with self._session.request(
+                method, f"{self._url}/api/{path}", json=body
+            ) as answer:
                 text = await answer.text()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             words = str(error) or type(error).__name__
@@ -149,13 +149,13 @@ class Management:
 
 @asynccontextmanager
 async def open_management(
-    url: str, vhost: str, user: str, password: str, *, max_calls: int = 16
+    url: str, vhost: str, user: str, password: str, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Management]:
     """The API for as long as the block runs; it connects with the first call."""
     async with aiohttp.ClientSession(
         auth=aiohttp.BasicAuth(user, password),
         timeout=_TIMEOUT,
-        connector=aiohttp.TCPConnector(limit=max_calls),
+        connector=aiohttp.TCPConnector(limit=_MAX_CALLS, ssl=tls or True),
     ) as session:
         yield Management(session, url, vhost)
 

@@ -20,8 +20,8 @@ __all__ = [
     "TAKE_RETURNS",
     "TO_DECLARE",
     "TO_DELETE",
-    "UNDECLARED",
     "UNDECLARE",
+    "UNDECLARED",
     "UPDATE_SAMPLES",
 ]
 
@@ -70,7 +70,8 @@ UNDECLARE = statement(
 
 # Queues that are to be deleted.
 TO_DELETE = statement(
-    "SELECT mqid, queue_no FROM mqs.rabbit_queues WHERE NOT is_wanted ORDER BY queue_no LIMIT :limit"
+    "SELECT mqid, queue_no FROM mqs.rabbit_queues"
+    " WHERE NOT is_wanted ORDER BY queue_no LIMIT :limit"
 )
 
 # RabbitMQ has them no more.
