@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): pyproject.toml scripts/install.sh
 	sh scripts/install.sh $(VENV)
@@ -62,8 +62,48 @@ rabbitmq: install ## a RabbitMQ node of its own, on the loopback; `make rabbitmq
 	@sh scripts/rabbitmq.sh env
 
 .PHONY: rabbitmq-stop
-rabbitmq-stop:
+rabbitmq-stop: ## stop the RabbitMQ node; its data stay
 	sh scripts/rabbitmq.sh stop
+
+.PHONY: pilot
+pilot: install ## the pilot as one executable file with its interpreter: build/ewms-pilot
+	$(BIN)/python scripts/build_pilot.py
+
+.PHONY: apptainer
+apptainer: ## apptainer on this machine (Debian, root), for tasks in containers
+	scripts/apptainer.sh install
+
+.PHONY: images
+images: pilot apptainer ## the pilot's and a task's container image, without network: build/images
+	scripts/images.sh all
+
+.PHONY: condor
+condor: ## a real HTCondor pool with two schedds on this machine (Debian, root), for tests
+	scripts/condor-pool.sh install
+	scripts/condor-pool.sh start
+	@for made in build/ewms-pilot build/images/pilot build/images/pilot.sif build/images/task \
+		build/images/task.sif; do \
+		test ! -e $$made || scripts/condor-pool.sh put $$made; done
+	@echo 'for a client in this shell:  eval "$$(scripts/condor-pool.sh env)"'
+	@echo 'a job to each schedd:        scripts/condor-pool.sh check'
+	@echo 'a command in the pool:       scripts/condor-pool.sh run condor_q -allusers'
+	@echo 'to stop it:                  make condor-stop'
+
+.PHONY: condor-stop
+condor-stop: ## stop the HTCondor pool; it stays installed
+	scripts/condor-pool.sh stop
+
+.PHONY: postgres
+postgres: ## a PostgreSQL as an operator has it, TLS and PgBouncer included (Debian), for tests
+	scripts/postgres.sh install
+	scripts/postgres.sh start
+	@echo 'settings of WMS and MQS:     eval "$$(scripts/postgres.sh env)"    (env-pooled: by PgBouncer)'
+	@echo 'the schemas, as their owner: ewms db upgrade --database "$$EWMS_PG_OWNER_URL"'
+	@echo 'to stop it:                  make postgres-stop'
+
+.PHONY: postgres-stop
+postgres-stop: ## stop that PostgreSQL; its data stay
+	scripts/postgres.sh stop
 
 .PHONY: clean
 clean: ## remove what was built and cached; the environment stays

@@ -41,6 +41,8 @@ def wms(
     tls_key: Annotated[Path | None, _option("tls_key")] = None,
     tls_client_ca: Annotated[Path | None, _option("tls_client_ca")] = None,
     database: Annotated[str | None, _option("database")] = None,
+    pooled: Annotated[bool | None, _option("pooled", "--pooled")] = None,
+    database_direct: Annotated[str | None, _option("database_direct")] = None,
     data: Annotated[Path | None, _option("data")] = None,
     mqs: Annotated[str | None, _option("mqs")] = None,
     mqs_ca: Annotated[Path | None, _option("mqs_ca")] = None,
@@ -53,7 +55,6 @@ def wms(
     feed_retention: Annotated[str | None, _option("feed_retention")] = None,
     write_timeout: Annotated[str | None, _option("write_timeout")] = None,
     max_connections: Annotated[int | None, _option("max_connections")] = None,
-    pooled: Annotated[bool | None, _option("pooled", "--pooled")] = None,
     metrics: Annotated[str | None, _option("metrics")] = None,
     log_json: Annotated[bool | None, _option("log_json", "--log-json")] = None,
     log_level: Annotated[str | None, _option("log_level")] = None,
@@ -98,24 +99,36 @@ def upgrade_schema(
     """
     databases = {"wms": wms_database or database, "mqs": mqs_database or database}
     schemas = [
-        (schema, _checked(schema.settings, database=databases.get(schema.name), data=data))
+        (schema, *_where(schema.settings, databases.get(schema.name), data))
         for schema in installed_schemas()
     ]
 
     async def bring(stop: asyncio.Event) -> None:
-        for schema, settings in schemas:
-            typer.echo(f"{schema.name}: {await _upgraded(schema, settings)}")
+        for schema, place, folder in schemas:
+            typer.echo(f"{schema.name}: {await _upgraded(schema, place, folder)}")
 
     _run(bring)
 
 
-async def _upgraded(schema: PartSchema, settings: DatabaseSettings) -> str:
+def _where(
+    kind: Callable[..., DatabaseSettings], database: str | None, data: Path | None
+) -> tuple[str, Path]:
+    """Where a part's schema is: as the option says, else the server that the part has directly."""
+    if database is not None:
+        # Not a pooler's, whatever the part's own settings say: the operator names the server.
+        settings = _checked(kind, database=database, database_direct="", pooled=False, data=data)
+        return settings.database, settings.data
+    settings = _checked(kind, data=data)
+    return settings.database_direct or settings.database, settings.data
+
+
+async def _upgraded(schema: PartSchema, place: str, folder: Path) -> str:
     from ewms_postgres.embedded import database_from, has_embedded_postgres
     from ewms_postgres.migrations import upgrade
 
-    if settings.database == "embedded" and not has_embedded_postgres(settings.data):
-        return f"no embedded database in {settings.data}"
-    async with database_from(settings.database, settings.data) as url:
+    if place == "embedded" and not has_embedded_postgres(folder):
+        return f"no embedded database in {folder}"
+    async with database_from(place, folder) as url:
         before = await upgrade(url, script_location=schema.migrations, schema=schema.name)
     return f"the schema was {before.value}, and is current"
 
@@ -129,7 +142,7 @@ def renew_feed_epoch(
 
     Watches then start over instead of going on from what the restored database never had.
     """
-    settings = _settings(database=database, data=data)
+    place, folder = _where(WmsSettings, database, data)
 
     async def renew(stop: asyncio.Event) -> str:
         from ewms_postgres.database import open_database
@@ -137,7 +150,7 @@ def renew_feed_epoch(
         from wms_grpc.storage.feed import renew_epoch
 
         async with (
-            database_from(settings.database, settings.data) as url,
+            database_from(place, folder) as url,
             open_database(url, application_name="ewms-db") as db,
         ):
             return await renew_epoch(db)
@@ -153,6 +166,8 @@ def _settings(**options: Any) -> WmsSettings:
 
 def _checked(kind: Callable[..., _Settings], **options: Any) -> _Settings:
     given = {name: value for name, value in options.items() if value is not None}
+    for name in ("database", "database_direct"):
+        _require_no_password(name, given.get(name, ""))
     try:
         settings = kind(**given)
     except ValidationError as error:
@@ -166,12 +181,22 @@ def _checked(kind: Callable[..., _Settings], **options: Any) -> _Settings:
     return settings
 
 
+def _require_no_password(name: str, url: str) -> None:
+    from ewms_postgres.address import refuse_password
+
+    try:
+        refuse_password(url, f"the environment (EWMS_WMS_{name.upper()}, EWMS_MQS_{name.upper()})")
+    except ValueError as error:
+        typer.echo(f"ewms: {name}: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
 def _require_database(database: str) -> None:
-    from ewms_postgres.connection import driver_url
+    from ewms_postgres.address import driver_address
 
     try:
         if database != "embedded":
-            driver_url(database)
+            driver_address(database)
     except ValueError as error:
         typer.echo(f"ewms: database: {error}", err=True)
         raise typer.Exit(2) from None

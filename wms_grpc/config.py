@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ewms_postgres.address import require_direct_address
 from ewms_rpc.addresses import optional_tcp_address
 from ewms_rpc.server_tls import ServerTls, server_tls
 from ewms_rpc.tls import require_pair
@@ -70,6 +71,14 @@ class WmsSettings(BaseSettings):
         None, description="pEM file of a CA of which every client must have a certificate"
     )
     database: str = Field("embedded", description="`embedded`, or postgresql://…")
+    pooled: bool = Field(
+        False, description="`database` is a pooler's in transaction mode; needs `database_direct`"
+    )
+    database_direct: str = Field(
+        "",
+        description="URL of the server itself, for listening, elections and migrations;"
+        " by default `database`",
+    )
     data: Path = Field(Path("ewms-data"), description="folder of the embedded database")
     mqs: str = Field("127.0.0.1:50052", description="HOST:PORT of the MQS")
     mqs_ca: Path | None = Field(
@@ -100,7 +109,6 @@ class WmsSettings(BaseSettings):
         timedelta(seconds=60), description="how long a subscriber may take nothing"
     )
     max_connections: int = Field(16, ge=4, description="most connections to the database")
-    pooled: bool = Field(False, description="the URL is a pooler's in transaction mode")
     metrics: Annotated[str, AfterValidator(optional_tcp_address)] = Field(
         "", description="HOST:PORT of the metrics for Prometheus; by default not served"
     )
@@ -119,6 +127,11 @@ class WmsSettings(BaseSettings):
     def _whole_certificates(self) -> Self:
         _ = self.tls
         require_pair(self.mqs_cert, self.mqs_key)
+        return self
+
+    @model_validator(mode="after")
+    def _whole_address(self) -> Self:
+        require_direct_address(self.database, self.database_direct, pooled=self.pooled)
         return self
 
     @property

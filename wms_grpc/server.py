@@ -77,7 +77,7 @@ async def run_wms(
     require_listenable(_serving(settings))
     async with database_from(settings.database, settings.data) as url:
         await bring_schema(
-            url,
+            settings.database_direct or url,
             script_location=MIGRATIONS,
             schema=SCHEMA,
             is_embedded=settings.database == "embedded",
@@ -89,7 +89,11 @@ async def run_wms(
 
 @asynccontextmanager
 async def wms_server(settings: WmsSettings, url: str) -> AsyncIterator[WmsServer]:
-    """Serve a migrated database, with every loop running, until the block ends."""
+    """Serve a migrated database, with every loop running, until the block ends.
+
+    What needs a session of its own goes around a pooler, to `database_direct`.
+    """
+    direct = settings.database_direct or url
     async with AsyncExitStack() as stack:
         db = await stack.enter_async_context(
             open_database(
@@ -99,7 +103,7 @@ async def wms_server(settings: WmsSettings, url: str) -> AsyncIterator[WmsServer
                 pooled=settings.pooled,
             )
         )
-        notifier = await stack.enter_async_context(Notifier(url, application_name="ewms-wms"))
+        notifier = await stack.enter_async_context(Notifier(direct, application_name="ewms-wms"))
         channel = await stack.enter_async_context(
             # Not retried by the channel: the loops try again themselves, with the reason shown.
             open_channel(
@@ -109,7 +113,7 @@ async def wms_server(settings: WmsSettings, url: str) -> AsyncIterator[WmsServer
                 stack=settings.stack,
             )
         )
-        parts = _Parts(settings, url, db, notifier, Mqs(channel, settings.mqs))
+        parts = _Parts(settings, direct, db, notifier, Mqs(channel, settings.mqs))
         server = await stack.enter_async_context(
             RpcServer(
                 _serving(settings),
@@ -144,15 +148,15 @@ class _Parts:
     """The parts of one process, made and joined."""
 
     def __init__(
-        self, settings: WmsSettings, url: str, db: Database, notifier: Notifier, mqs: Mqs
+        self, settings: WmsSettings, direct: str, db: Database, notifier: Notifier, mqs: Mqs
     ) -> None:
         self._settings = settings
         self._mqs = mqs
         self._wakeups = Wakeups(notifier.notify)
         outbox = OutboxSettings(retention=settings.feed_retention)
-        self._feed = Feed(db, url, notifier.notify, FeedSettings(outbox=outbox))
+        self._feed = Feed(db, direct, notifier.notify, FeedSettings(outbox=outbox))
         self._listener = Listener(
-            url,
+            direct,
             [WAKE_CHANNEL, *Feed.channels],
             on_notification=self._heard,
             on_gap=self._missed,

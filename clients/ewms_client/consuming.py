@@ -1,6 +1,6 @@
-"""Consumes a queue over gRPC: an iterator of deliveries that goes on over broken streams and ends when the
-queue is drained. While a delivery is held, its lease is extended in the background; when the
-consumer is left, what was not settled goes back to the queue. At-least-once: an event may come
+"""Consumes a queue over gRPC: an iterator of deliveries that goes on over broken streams and ends
+when the queue is drained. While a delivery is held, its lease is extended in the background; when
+the consumer is left, what was not settled goes back to the queue. At-least-once: an event may come
 again after a broken stream, and its `event_id` tells.
 """
 

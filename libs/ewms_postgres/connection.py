@@ -1,4 +1,4 @@
-"""How every connection of ours to PostgreSQL is opened: address, settings, codecs.
+"""How every connection of ours to PostgreSQL is opened: limits, settings, codecs.
 
 Guarantees that JSON is exchanged as Python values on each connection, and that a peer which
 vanished without a word is noticed on both ends: here by time limits, on the server by its
@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 import asyncpg
 import orjson
 
+from ewms_postgres.address import driver_address
 from ewms_postgres.errors import DRIVER_ERRORS, DatabaseError, DatabaseUnavailable, translated
 
 __all__ = [
     "connect",
-    "driver_url",
     "held_connection",
     "prepare_connection",
     "session_settings",
@@ -32,14 +32,6 @@ _CLOSE_TIMEOUT = timedelta(seconds=2)
 _PROBE_TIMEOUT = timedelta(seconds=5)
 _JSONB_VERSION = b"\x01"
 _IDLE_IN_TRANSACTION = timedelta(seconds=30)
-
-
-def driver_url(url: str) -> str:
-    """Return the URL as the driver takes it: SQLAlchemy's `+asyncpg` is accepted and dropped."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
-        raise ValueError("a database URL begins with postgresql://")
-    return f"postgresql://{rest}"
 
 
 def session_settings(
@@ -97,7 +89,7 @@ async def connect(
     with translated():
         try:
             connection = await asyncpg.connect(
-                driver_url(url),
+                **driver_address(url),
                 timeout=connect_timeout.total_seconds(),
                 command_timeout=command_timeout.total_seconds() if command_timeout else None,
                 server_settings=session_settings(application_name),

@@ -18,8 +18,9 @@ from typing import Any, Literal, TypeVar
 import asyncpg
 import structlog
 
+from ewms_postgres.address import driver_address
 from ewms_postgres.backoff import Backoff
-from ewms_postgres.connection import driver_url, prepare_connection, session_settings
+from ewms_postgres.connection import prepare_connection, session_settings
 from ewms_postgres.errors import (
     DRIVER_ERRORS,
     ConcurrencyConflict,
@@ -224,7 +225,7 @@ async def open_database(
     """
     pool = await _open_pool(
         connect_timeout,
-        dsn=driver_url(url),
+        **driver_address(url),
         init_size=min_size,
         # Else the driver keeps the number up by itself, and during an outage logs a trace for each
         # attempt; a call that needs a connection opens it anyway.

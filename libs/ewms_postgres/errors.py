@@ -11,6 +11,7 @@
     ├── StatementTimeout
     ├── LockNotAvailable
     ├── TextRefused
+    ├── PrivilegeMissing
     ├── DatabaseTooNew               .found, .known
     └── DatabaseTooOld               .found, .known
 
@@ -38,6 +39,7 @@ __all__ = [
     "DeadlockDetected",
     "LockNotAvailable",
     "PlanInvalidated",
+    "PrivilegeMissing",
     "SerializationFailure",
     "StatementTimeout",
     "TextRefused",
@@ -112,6 +114,10 @@ class LockNotAvailable(DatabaseError):
 
 class TextRefused(DatabaseError):
     """A text holds a character that PostgreSQL cannot keep: NUL."""
+
+
+class PrivilegeMissing(DatabaseError):
+    """The role may not do this: change a schema, or use what it was not granted."""
 
 
 class DatabaseTooNew(DatabaseError):
@@ -220,6 +226,8 @@ def _translate(error: Exception, connection: _Connection | None) -> DatabaseErro
             return DatabaseError(f"the database refuses the connection: {error}")
         case asyncpg.ObjectNotInPrerequisiteStateError() if connection is None:
             return DatabaseUnavailable("the database does not accept connections now")
+        case asyncpg.InsufficientPrivilegeError():
+            return PrivilegeMissing(f"the database's role lacks a right ({error})")
         case asyncpg.CharacterNotInRepertoireError() | asyncpg.UntranslatableCharacterError():
             return TextRefused("a text holds a character that the database cannot keep")
         case asyncpg.PostgresError():

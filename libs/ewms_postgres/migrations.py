@@ -30,6 +30,7 @@ from ewms_postgres.errors import (
     DatabaseTooNew,
     DatabaseTooOld,
     DatabaseUnavailable,
+    PrivilegeMissing,
     translated,
 )
 
@@ -128,11 +129,21 @@ async def _bring(
             # Whoever held the lock has done it for us, perhaps.
             state = await _settled_state(connection, scripts, schema, may_change)
             if state is not SchemaState.CURRENT:
-                with translated(connection):
-                    await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+                await _make_schema(connection, schema)
                 await asyncio.to_thread(_run_alembic, url, folder, schema)
                 _log.info("schema upgraded", schema=schema, revision=scripts.head)
             return state
+
+
+async def _make_schema(connection: asyncpg.Connection[Any], schema: str) -> None:
+    try:
+        with translated(connection):
+            await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+    except PrivilegeMissing as error:
+        raise PrivilegeMissing(
+            f"schema {schema!r} is not there yet, and this role may not make it:"
+            " run `ewms db upgrade` as the role that owns the schemas"
+        ) from error
 
 
 async def _settled_state(

@@ -25,6 +25,11 @@ class DatabaseSettings(Protocol):
         ...
 
     @property
+    def database_direct(self) -> str:
+        """The URL of the server behind a pooler; empty where `database` is no pooler's."""
+        ...
+
+    @property
     def data(self) -> Path:
         """The folder of the embedded database."""
         ...

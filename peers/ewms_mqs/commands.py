@@ -11,7 +11,7 @@ from pydantic_settings import SettingsError
 
 from ewms_mqs.config import MqsSettings
 from ewms_mqs.server import run_mqs
-from ewms_postgres.connection import driver_url
+from ewms_postgres.address import driver_address, refuse_password
 from ewms_postgres.embedded import EmbeddedPostgresError
 from ewms_postgres.errors import DatabaseError
 from ewms_rpc import logs
@@ -37,6 +37,8 @@ def mqs(
     tls_key: Annotated[Path | None, _option("tls_key")] = None,
     tls_client_ca: Annotated[Path | None, _option("tls_client_ca")] = None,
     database: Annotated[str | None, _option("database")] = None,
+    pooled: Annotated[bool | None, _option("pooled", "--pooled")] = None,
+    database_direct: Annotated[str | None, _option("database_direct")] = None,
     data: Annotated[Path | None, _option("data")] = None,
     connections: Annotated[int | None, _option("connections")] = None,
     jwks: Annotated[str | None, _option("jwks")] = None,
@@ -85,6 +87,12 @@ def mqs(
 
 def _settings(**options: Any) -> MqsSettings:
     given = {name: value for name, value in options.items() if value is not None}
+    for name in ("database", "database_direct"):
+        try:
+            refuse_password(given.get(name, ""), f"EWMS_MQS_{name.upper()}")
+        except ValueError as error:
+            typer.echo(f"ewms mqs: {name}: {error}", err=True)
+            raise typer.Exit(2) from None
     try:
         settings = MqsSettings(**given)
     except ValidationError as error:
@@ -96,7 +104,7 @@ def _settings(**options: Any) -> MqsSettings:
         raise typer.Exit(2) from None
     try:
         if settings.database != "embedded":
-            driver_url(settings.database)
+            driver_address(settings.database)
     except ValueError as error:
         typer.echo(f"ewms mqs: database: {error}", err=True)
         raise typer.Exit(2) from None

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ewms_postgres.address import require_direct_address
 from ewms_rpc.addresses import optional_tcp_address
 from ewms_rpc.server_tls import ServerTls, server_tls
 from ewms_rpc.tls import require_pair
@@ -50,6 +51,13 @@ class MqsSettings(BaseSettings):
         None, description="PEM file of a CA of which every client must have a certificate."
     )
     database: str = Field("embedded", description="`embedded`, or the URL of a PostgreSQL.")
+    pooled: bool = Field(
+        False, description="`database` is a pooler's in transaction mode; needs `database_direct`."
+    )
+    database_direct: str = Field(
+        "",
+        description="URL of the server itself, for listening and migrations. Default: `database`.",
+    )
     data: Path = Field(Path("ewms-data"), description="Folder of the embedded PostgreSQL.")
     connections: int = Field(8, ge=2, le=200, description="Greatest number of connections.")
     jwks: str = Field(
@@ -170,4 +178,9 @@ class MqsSettings(BaseSettings):
     def _whole_certificates(self) -> Self:
         _ = self.tls
         require_pair(self.jwks_cert, self.jwks_key)
+        return self
+
+    @model_validator(mode="after")
+    def _whole_address(self) -> Self:
+        require_direct_address(self.database, self.database_direct, pooled=self.pooled)
         return self

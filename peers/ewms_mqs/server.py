@@ -88,20 +88,27 @@ async def mqs_server(settings: MqsSettings) -> AsyncIterator[RunningMqs]:
     require_listenable(serving)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_from(settings.database, settings.data))
+        # What needs a session of its own goes around a pooler.
+        direct = settings.database_direct or url
         await bring_schema(
-            url,
+            direct,
             script_location=MIGRATIONS,
             schema=SCHEMA,
             is_embedded=settings.database == "embedded",
         )
         database = await stack.enter_async_context(
-            open_database(url, application_name="ewms-mqs", max_size=settings.connections)
+            open_database(
+                url,
+                application_name="ewms-mqs",
+                max_size=settings.connections,
+                pooled=settings.pooled,
+            )
         )
-        notifier = Notifier(url, application_name="ewms-mqs-notifier")
+        notifier = Notifier(direct, application_name="ewms-mqs-notifier")
         signals = Signals(await stack.enter_async_context(notifier))
         draining = Draining(database, signals)
         opened = open_broker(
-            database, url, settings, on_ready=signals.ready, on_suspicion=draining.suspect
+            database, direct, settings, on_ready=signals.ready, on_suspicion=draining.suspect
         )
         broker = await stack.enter_async_context(opened)
         tasks = await stack.enter_async_context(background_tasks())
@@ -115,7 +122,7 @@ async def mqs_server(settings: MqsSettings) -> AsyncIterator[RunningMqs]:
         )
         await stack.enter_async_context(rpc)
         parts.broker_address.text = broker.address or settings.advertise or rpc.address
-        _start_loops(tasks, parts, url, database, settings)
+        _start_loops(tasks, parts, direct, database, settings)
         jwks_address = ""
         if settings.jwks:
             jwks = serve_jwks(settings.jwks, parts.keys.jwks_json, jwks_tls(settings))
@@ -184,10 +191,10 @@ def _wired(
 
 
 def _start_loops(
-    tasks: asyncio.TaskGroup, parts: _Parts, url: str, database: Database, settings: MqsSettings
+    tasks: asyncio.TaskGroup, parts: _Parts, direct: str, database: Database, settings: MqsSettings
 ) -> None:
     listener = Listener(
-        url,
+        direct,
         CHANNELS,
         on_notification=parts.signals.received,
         on_gap=parts.signals.missed,

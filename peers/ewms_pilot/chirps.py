@@ -2,8 +2,9 @@
 
 Statuses are sent in order and at once. Counts and errors are worth their last value only: at most
 one of each in a second, and what is pending is sent when the pilot ends. The way out is a datagram
-socket where the local pool gives one, else HTCondor's `condor_chirp`; a worker without either has
-chirps switched off, which is logged once. What could not be sent is tried again in a second.
+socket where the local pool gives one, else the proxy of HTCondor's job (`chirp_proxy`), else its
+program `condor_chirp`; a worker without any of them has chirps switched off, which is logged once.
+What could not be sent is tried again in a second.
 """
 
 from __future__ import annotations
@@ -62,12 +63,15 @@ class Chirps:
     def __init__(self, config: ChirpConfig, send: Send | None) -> None:
         self._is_on = config.is_enabled and send is not None
         self._to_log = config.destination == "JOB_EVENT_LOG"
+        self._takes_delayed = True
         self._send = send
         self._statuses: deque[tuple[str, str]] = deque(maxlen=_MAX_WAITING)
         self._latest: dict[str, str] = {}
         self._changed = asyncio.Event()
         if config.is_enabled and send is None:
-            _LOG.warning("no chirps: this worker has neither a chirp socket nor condor_chirp")
+            _LOG.warning(
+                "no chirps: this worker has no chirp socket, no chirp proxy and no condor_chirp"
+            )
 
     def status(self, status: PilotStatus) -> None:
         """Tell what the pilot is doing from now on."""
@@ -137,8 +141,16 @@ class Chirps:
         assert self._send is not None
         if self._to_log:
             await self._send(["ulog", f"{attribute}: {value}"])
+        elif self._takes_delayed:
+            try:
+                await self._send(["set_job_attr_delayed", attribute, value])
+            except PilotError:
+                # Delayed ones are cheap, but a pool takes them by a prefix of their names, which
+                # ours have only if its operator says so (CHIRP_DELAYED_UPDATE_PREFIX).
+                await self._send(["set_job_attr", attribute, value])
+                self._takes_delayed = False
         else:
-            await self._send(["set_job_attr_delayed", attribute, value])
+            await self._send(["set_job_attr", attribute, value])
 
 
 def datagrams(path: Path) -> Send:

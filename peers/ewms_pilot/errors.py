@@ -2,6 +2,7 @@
 
     PilotError
     ├── ConfigurationError   a variable of the environment is missing or wrong
+    ├── ChirpRefused         the pool does not take a chirp
     ├── FatalError           this worker cannot work and ends
     │   ├── InitFailed       the init command failed
     │   ├── QueueRefused     a queue's broker refuses this worker for good
@@ -24,6 +25,7 @@ from __future__ import annotations
 import signal
 
 __all__ = [
+    "ChirpRefused",
     "CommandError",
     "CommandFailed",
     "CommandNotStarted",
@@ -52,6 +54,10 @@ class ConfigurationError(PilotError):
     def __init__(self, variable: str, problem: str) -> None:
         super().__init__(f"{variable}: {problem}")
         self.variable = variable
+
+
+class ChirpRefused(PilotError):
+    """The pool does not take a chirp."""
 
 
 class FatalError(PilotError):

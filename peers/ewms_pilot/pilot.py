@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ewms_pilot.access import Channels
+from ewms_pilot.chirp_proxy import find_proxy, proxy_chirps
 from ewms_pilot.chirps import Chirps, PilotStatus, condor_chirp, datagrams
 from ewms_pilot.commands import CommandRunner
 from ewms_pilot.environment import PilotConfig
@@ -106,6 +107,8 @@ def _open_chirps(
 ) -> Chirps:
     if config.chirp.socket is not None:
         return Chirps(config.chirp, datagrams(config.chirp.socket))
+    if (proxy := find_proxy(environ)) is not None:
+        return Chirps(config.chirp, proxy_chirps(proxy))
     return Chirps(config.chirp, condor_chirp(commands, environ))
 
 

@@ -88,6 +88,9 @@ class Runner:
         An image that is no folder is unpacked for Apptainer, below `to`: it would otherwise be
         fetched for each task, and mounting an image file needs rights that workers often lack.
         """
+        if self.kind == "apptainer" and "://" not in image and Path(image).exists():
+            # An input file of the job, say: tasks run in other folders than the pilot.
+            image = str(Path(image).absolute())
         if self.kind != "apptainer" or Path(image).is_dir():
             return image, None
         is_complete = "://" in image or image.startswith("/") or image.endswith(".sif")

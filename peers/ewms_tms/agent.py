@@ -23,12 +23,13 @@ from ewms_rpc.backoff import Backoff
 from ewms_rpc.errors import from_rpc_error
 from ewms_tms.assignments import Assignments
 from ewms_tms.clusters import ClusterBook
-from ewms_tms.grid import Grid
+from ewms_tms.grid import Grid, TaskforceUuid
 from ewms_tms.journal import Journal
 from ewms_tms.lease import Lease
+from ewms_tms.lost_clusters import LostClusters
 from ewms_tms.reporting import ClusterReporter, Sequence, report_capacity
 from ewms_tms.reports import Reports
-from ewms_tms.retention import expire
+from ewms_tms.retention import Retention, expire
 from ewms_tms.submission import PilotSettings
 
 __all__ = ["Agent"]
@@ -67,8 +68,8 @@ class Agent:
         The schedd's folder, where the journal is.
     pilot
         What every pilot is told.
-    retention
-        For how long the files of a cluster that has ended are kept.
+    keep
+        For how long the files of a cluster that has ended are kept, and what becomes of them.
     note_leased
         Called with the schedd's name at each new lease.
     """
@@ -80,12 +81,12 @@ class Agent:
         channel: grpc.aio.Channel,
         folder: Path,
         pilot: PilotSettings,
-        retention: timedelta,
+        keep: Retention,
         note_leased: Callable[[str], None],
     ) -> None:
         self._agent_id, self._grid, self._note_leased = agent_id, grid, note_leased
         self._stub = tms_service_pb2_grpc.TmsServiceStub(channel)
-        self._folder, self._retention = folder, retention
+        self._folder, self._keep = folder, keep
         self._journal = Journal(folder / "journal")
         self._book = ClusterBook(self._journal.finished)
         self._reports = Reports(channel)
@@ -93,6 +94,7 @@ class Agent:
         self._assignments = Assignments(
             grid.dispatcher, self._journal, self._book, self._reports, pilot
         )
+        self._lost = LostClusters(grid.dispatcher, self._book)
         self._lease: Lease | None = None
         self._room = asyncio.Semaphore(_MAX_AT_ONCE)
 
@@ -121,6 +123,7 @@ class Agent:
             await self._book.is_caught_up.wait()
             await self._assignments.settle()
             group.create_task(self._tidy())
+            group.create_task(self._give_up_lost())
             await self._keep_stream(group)
 
     async def _report_capacity(self) -> None:
@@ -137,20 +140,35 @@ class Agent:
                         backoff.reset()
             except OSError as error:
                 log.error("cannot follow the logs", schedd=self._grid.schedd, error=str(error))
+                self._lost.ask_soon()
             await backoff.wait()
+
+    async def _give_up_lost(self) -> None:
+        while True:
+            for cluster in await self._lost.next():
+                await self._assignments.give_up(cluster)
 
     async def _tidy(self) -> None:
         """Delete what has been over for long, now and then."""
         while True:
-            before = time.time() - self._retention.total_seconds()
+            before = time.time() - self._keep.time.total_seconds()
             try:
                 gone = await asyncio.to_thread(
-                    expire, self._folder, lambda cluster_id: cluster_id not in self._book, before
+                    expire,
+                    self._folder,
+                    lambda cluster_id: cluster_id not in self._book,
+                    before,
+                    self._is_free,
+                    self._keep.archive,
                 )
                 await asyncio.to_thread(self._journal.forget, gone)
             except OSError as error:
                 log.warning("cannot tidy up", schedd=self._grid.schedd, error=str(error))
             await asyncio.sleep(_TIDY_INTERVAL_SECONDS)
+
+    def _is_free(self, taskforce: TaskforceUuid) -> bool:
+        intended = any(intent.taskforce == taskforce for intent in self._journal.open_intents)
+        return not intended and not self._book.of_taskforce(taskforce)
 
     async def _keep_stream(self, group: asyncio.TaskGroup) -> None:
         backoff = Backoff(limit=_LONGEST_RECONNECT_SECONDS)

@@ -23,6 +23,7 @@ from ewms_tms.grid import (
     Dispatcher,
     GridError,
     GridUnavailable,
+    NothingDone,
     Refused,
     Submission,
     TaskforceUuid,
@@ -87,9 +88,33 @@ class Assignments:
                 await self._report_submitted(cluster)
         for cluster_id, (taskforce, attempt) in announced.items():
             if cluster_id not in self._book:
-                log.error("a cluster is lost", taskforce=taskforce, cluster=cluster_id)
-                await self._reports.lost(taskforce, attempt, cluster_id)
-                await self._note(partial(self._journal.finish, cluster_id))
+                await self._look_for(cluster_id, taskforce, attempt)
+
+    async def give_up(self, cluster: Cluster) -> None:
+        """A cluster is in neither queue nor log: tell the WMS, and forget it."""
+        taskforce, cluster_id = cluster.taskforce, cluster.cluster_id
+        async with self._turn(taskforce):
+            if cluster_id in self._book:
+                await self._report_lost(cluster_id, taskforce, cluster.attempt)
+                self._book.finish(cluster_id)
+
+    async def _look_for(
+        self, cluster_id: ClusterId, taskforce: TaskforceUuid, attempt: int
+    ) -> None:
+        """A cluster that no log has any more may still be in the queue."""
+        found = await self._find(taskforce, attempt)
+        if found is not None and found.cluster_id == cluster_id:
+            self._book.add(found)
+            self._book.announce(cluster_id)
+            return
+        await self._report_lost(cluster_id, taskforce, attempt)
+
+    async def _report_lost(
+        self, cluster_id: ClusterId, taskforce: TaskforceUuid, attempt: int
+    ) -> None:
+        log.error("a cluster is lost", taskforce=taskforce, cluster=cluster_id)
+        await self._reports.lost(taskforce, attempt, cluster_id)
+        await self._note(partial(self._journal.finish, cluster_id))
 
     async def start(self, start: tms_service_pb2.StartAssignment, lease: Lease) -> None:
         """Submit a taskforce, unless it has been, and report its cluster."""
@@ -154,7 +179,7 @@ class Assignments:
             return None
         try:
             cluster = await self._dispatcher.submit(submission)
-        except Refused:
+        except (Refused, NothingDone):
             await self._note_settled(intent, None)
             raise
         except GridUnavailable as error:
@@ -168,14 +193,17 @@ class Assignments:
 
     async def _found(self, intent: Intent) -> Cluster | None:
         """What became of an intent, however long it takes to find out."""
+        cluster = await self._find(intent.taskforce, intent.attempt)
+        await self._note_settled(intent, cluster)
+        return cluster
+
+    async def _find(self, taskforce: TaskforceUuid, attempt: int) -> Cluster | None:
         backoff = Backoff()
         while True:
             try:
-                cluster = await self._dispatcher.find(intent.taskforce, intent.attempt)
-                await self._note_settled(intent, cluster)
-                return cluster
+                return await self._dispatcher.find(taskforce, attempt)
             except GridUnavailable as error:
-                log.warning("cannot settle", taskforce=intent.taskforce, error=str(error))
+                log.warning("cannot settle", taskforce=taskforce, error=str(error))
             await backoff.wait()
 
     async def _note_settled(self, intent: Intent, cluster: Cluster | None) -> None:

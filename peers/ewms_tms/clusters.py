@@ -72,6 +72,14 @@ class ClusterBook:
             if cluster_id not in self._announced
         ]
 
+    def announced(self) -> list[Cluster]:
+        """Clusters that the WMS knows of, and whose end no log has told."""
+        return [
+            self._clusters[cluster_id].cluster
+            for cluster_id in self._announced
+            if self._clusters[cluster_id].complete_time is None
+        ]
+
     def announce(self, cluster_id: ClusterId) -> None:
         """The WMS knows of the submission: it can be told the rest."""
         if cluster_id in self._clusters:

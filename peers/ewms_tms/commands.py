@@ -14,7 +14,7 @@ from pydantic_settings import SettingsError
 from ewms_rpc import logs
 from ewms_rpc.running import run
 from ewms_tms.config import TmsSettings
-from ewms_tms.program import DataFolderInUse, run_tms
+from ewms_tms.program import CannotStart, DataFolderInUse, run_tms
 
 __all__ = ["app"]
 
@@ -46,7 +46,9 @@ def tms(
     schedd: Annotated[
         list[str] | None, typer.Option(help="A schedd to be the agent of; may be repeated.")
     ] = None,
-    grid: Annotated[str | None, typer.Option(help="What runs the workers: local.")] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="What runs the workers: local or condor.")
+    ] = None,
     slots: Annotated[
         int | None, typer.Option(help="Slots of the local grid: one for each core of a worker.")
     ] = None,
@@ -54,6 +56,26 @@ def tms(
         str | None, typer.Option(help="How pilots run tasks: process or apptainer.")
     ] = None,
     pilot: Annotated[str | None, typer.Option(help="The pilot's command line.")] = None,
+    pilot_image: Annotated[
+        str | None, typer.Option(help="The pilot's image on HTCondor, with {tag}.")
+    ] = None,
+    condor_config: Annotated[
+        Path | None, typer.Option(help="HTCondor's configuration file.")
+    ] = None,
+    condor_pool: Annotated[str | None, typer.Option(help="HOST[:PORT] of the collector.")] = None,
+    condor_schedds: Annotated[
+        list[str] | None, typer.Option(help="NAME=SCHEDD: HTCondor's name of a schedd.")
+    ] = None,
+    condor_tokens: Annotated[Path | None, typer.Option(help="Folder of tokens.")] = None,
+    condor_requirements: Annotated[
+        str | None, typer.Option(help="ClassAd expression that every worker needs.")
+    ] = None,
+    condor_interval: Annotated[
+        float | None, typer.Option(help="Seconds between looks at the pool's room.")
+    ] = None,
+    input_roots: Annotated[
+        list[str] | None, typer.Option(help="A folder that input files may come from.")
+    ] = None,
     metrics: Annotated[
         str | None, typer.Option(help="HOST:PORT of the metrics for Prometheus.")
     ] = None,
@@ -80,7 +102,7 @@ def tms(
     logs.configure(settings.log_json, settings.log_level)
     try:
         run(lambda stop: _run(settings, stop))
-    except (DataFolderInUse, OSError) as error:
+    except (DataFolderInUse, CannotStart, OSError) as error:
         typer.echo(f"ewms tms: {error}", err=True)
         raise typer.Exit(1) from None
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import importlib.util
 import os
 import socket
+import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 import grpc
 
@@ -24,18 +27,31 @@ from ewms_tms.agent import Agent
 from ewms_tms.config import TmsSettings
 from ewms_tms.durable_files import write_whole
 from ewms_tms.grid import Grid
-from ewms_tms.grid.local import LocalMachine, open_local_grids
+from ewms_tms.grid.condor import CondorOptions, CondorPool, WrongAccount
+from ewms_tms.grid.condor_calls import CondorCalls
+from ewms_tms.grid.local import LocalMachine
+from ewms_tms.grid.local_grids import open_local_grids
 from ewms_tms.metrics import tms_metrics
+from ewms_tms.retention import Retention
 from ewms_tms.submission import PilotSettings
 
-__all__ = ["DataFolderInUse", "run_tms"]
+__all__ = ["CannotStart", "DataFolderInUse", "run_tms"]
 
 # One connection for all agents: a WMS that starts need not be spared its attempts.
 _LONGEST_RECONNECT_SECONDS = 0.2
 
 
+# The helper of a TMS that was killed holds the lock until the kernel has killed it, too.
+_PATIENCE_SECONDS = {"local": 0.0, "condor": 5.0}
+_LOCK_INTERVAL_SECONDS = 0.05
+
+
 class DataFolderInUse(Exception):
     """Another TMS works in this data folder."""
+
+
+class CannotStart(Exception):
+    """What it would need is not there, or is not for this account; says which."""
 
 
 async def run_tms(
@@ -56,15 +72,17 @@ async def run_tms(
     ------
     DataFolderInUse
         Another TMS works in the data folder.
+    CannotStart
+        The grid cannot be used, as its words say.
     OSError
         The metrics' address cannot be had, a certificate not be read, the data folder not be made.
     """
     folder = settings.data.absolute()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     mqs_ca = settings.mqs_ca.read_text() if settings.mqs_ca else ""
-    pilot = PilotSettings(settings.runner, mqs_ca)
-    with _locked(folder):
-        machine = LocalMachine(folder, settings.schedd, settings.slots, settings.pilot)
+    pilot = PilotSettings(settings.runner, mqs_ca, settings.pilot_image)
+    async with _locked(folder, _PATIENCE_SECONDS[settings.grid]) as lock:
+        machine, grids = await _open_grids(settings, folder, lock)
         waiting = set(settings.schedd)
 
         def note_leased(schedd: str) -> None:
@@ -79,10 +97,7 @@ async def run_tms(
             longest_reconnect=_LONGEST_RECONNECT_SECONDS,
             stack=settings.stack,
         ) as channel:
-            agents = [
-                _agent(grid, channel, folder, settings, pilot, note_leased)
-                for grid in open_local_grids(machine)
-            ]
+            agents = [_agent(grid, channel, folder, settings, pilot, note_leased) for grid in grids]
             async with (
                 serve_metrics(settings.metrics, tms_metrics(agents)),
                 asyncio.TaskGroup() as group,
@@ -92,6 +107,46 @@ async def run_tms(
                 await stop.wait()
                 for task in running:
                     task.cancel()
+
+
+class _Machine(Protocol):
+    """What stands behind grids, and works for as long as it runs."""
+
+    async def run(self) -> None: ...
+
+
+async def _open_grids(
+    settings: TmsSettings, folder: Path, lock: int
+) -> tuple[_Machine, list[Grid]]:
+    if settings.grid == "local":
+        local = LocalMachine(folder, settings.schedd, settings.slots, settings.pilot)
+        return local, open_local_grids(local)
+    if importlib.util.find_spec("htcondor2") is None:
+        raise CannotStart("the grid `condor` needs HTCondor's bindings: pip install htcondor")
+    calls = CondorCalls(_condor_environment(settings), (lock,))
+    options = CondorOptions(
+        command=settings.pilot,
+        requirements=settings.condor_requirements,
+        input_roots=settings.input_roots,
+        room_interval=settings.condor_interval.total_seconds(),
+    )
+    names = {name: settings.condor_schedds.get(name, name) for name in settings.schedd}
+    pool = CondorPool(folder, names, calls, options)
+    try:
+        await pool.check_accounts()
+    except WrongAccount as error:
+        raise CannotStart(str(error)) from error
+    return pool, pool.grids
+
+
+def _condor_environment(settings: TmsSettings) -> dict[str, str]:
+    """HTCondor's configuration as its bindings read it."""
+    values = {
+        "CONDOR_CONFIG": settings.condor_config,
+        "_CONDOR_COLLECTOR_HOST": settings.condor_pool,
+        "_CONDOR_SEC_TOKEN_DIRECTORY": settings.condor_tokens,
+    }
+    return {name: str(value) for name, value in values.items() if value}
 
 
 def _agent(
@@ -108,22 +163,34 @@ def _agent(
         channel=channel,
         folder=folder / "schedds" / grid.schedd,
         pilot=pilot,
-        retention=settings.retention,
+        keep=Retention(
+            settings.retention, settings.archive / grid.schedd if settings.archive else None
+        ),
         note_leased=note_leased,
     )
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+@asynccontextmanager
+async def _locked(folder: Path, patience: float) -> AsyncIterator[int]:
+    """The data folder's lock; `patience` is how long the last TMS may take to let go of it."""
     descriptor = os.open(folder / "tms.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    until = time.monotonic() + patience
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataFolderInUse(f"another TMS works in {folder}") from None
-        yield
+        while not _is_mine(descriptor):
+            if time.monotonic() > until:
+                raise DataFolderInUse(f"another TMS works in {folder}")
+            await asyncio.sleep(_LOCK_INTERVAL_SECONDS)
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_mine(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _agent_id(folder: Path) -> str:

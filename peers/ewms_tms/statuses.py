@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ewms_tms.grid import Cluster
+from ewms_tms.hold_reasons import asked_for, hold_words
 from ewms_tms.job_events import EventKind, JobEvent, ProcId
 
 __all__ = ["ClusterStatus", "CompoundStatuses", "Outcomes"]
@@ -37,28 +38,6 @@ _STATUS_AFTER = {
     EventKind.HELD: _HELD,
     EventKind.RELEASED: _IDLE,
     EventKind.RECONNECT_FAILED: _IDLE,
-}
-# HTCondor's words for its HoldReasonCode.
-_HOLD_REASONS = {
-    1: "put on hold by request",
-    3: "a periodic hold expression became true",
-    4: "the credentials are invalid",
-    5: "a policy expression is undefined",
-    6: "the job could not be started",
-    7: "the output file could not be opened",
-    8: "the input file could not be opened",
-    12: "output files could not be transferred",
-    13: "input files could not be transferred",
-    14: "there is no initial working directory",
-    15: "submitted on hold",
-    16: "input files are being spooled",
-    26: "a system hold expression became true",
-    32: "the input files are larger than allowed",
-    33: "the output files are larger than allowed",
-    34: "memory usage exceeds the limit",
-    35: "the container image is invalid",
-    46: "the allowed job duration was exceeded",
-    47: "the allowed execution time was exceeded",
 }
 
 
@@ -142,6 +121,9 @@ class ClusterStatus:
         has_run_end = status in (_IDLE, _RUNNING)
         pilot = "" if before is None or has_run_end else before.pilot
         if status == _HELD:
+            if event.text and not asked_for(event.hold_code or 0):
+                # The code's words are for all; what went wrong with this one stands in its own.
+                self._count_error(f"held: {event.text}")
             self._put(event.proc, _Proc(_held(event), pilot, event.hold_code or 0))
             return True
         self._put(event.proc, _Proc(status, pilot))
@@ -163,13 +145,16 @@ class ClusterStatus:
             return False
         text = chirp[2].strip().strip('"')[:_MAX_ERROR_LENGTH]
         if chirp[1] == "Error":
-            self._errors[text] += 1
-            if len(self._errors) > _MAX_DISTINCT_ERRORS:
-                self._errors = Counter(dict(self._errors.most_common(_MAX_DISTINCT_ERRORS // 2)))
+            self._count_error(text)
             return True
         before = self._procs.get(event.proc, _Proc())
         self._put(event.proc, _Proc(before.status, text, before.hold_code))
         return True
+
+    def _count_error(self, text: str) -> None:
+        self._errors[text[:_MAX_ERROR_LENGTH]] += 1
+        if len(self._errors) > _MAX_DISTINCT_ERRORS:
+            self._errors = Counter(dict(self._errors.most_common(_MAX_DISTINCT_ERRORS // 2)))
 
     def _put(self, proc: ProcId, now: _Proc) -> None:
         before = self._procs.get(proc)
@@ -181,5 +166,6 @@ class ClusterStatus:
 
 def _held(event: JobEvent) -> str:
     code = event.hold_code or 0
-    reason = _HOLD_REASONS.get(code, event.text or "no reason given")
-    return f"{_HELD}: {reason} (code {code}, subcode {event.hold_subcode or 0})"
+    subcode = event.hold_subcode or 0
+    reason = hold_words(code, subcode, event.text)
+    return f"{_HELD}: {reason} (code {code}, subcode {subcode})"

@@ -24,6 +24,8 @@ _UNITS = {None: 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_DEFAULT_TAG = "latest"
 _DEFAULT_SIZE = "1G"
 _DEFAULT_RUNTIME_SECONDS = 86_400
 _TASK_VARIABLES = frozenset(
@@ -36,10 +38,15 @@ _SEPARATOR = ";"
 
 @dataclass(frozen=True, slots=True)
 class PilotSettings:
-    """What every pilot is told: how it runs tasks, and the CA of the MQS (PEM), if it has one."""
+    """What every pilot is told: how it runs tasks, and the CA of the MQS (PEM), if it has one.
+
+    `image` is the pilot's own container image, with `{tag}` for the tag that a taskforce asks for;
+    without one the pilot is a plain process.
+    """
 
     runner: Runner
     mqs_ca: str = ""
+    image: str = ""
 
 
 def compose_submission(start: tms_service_pb2.StartAssignment, pilot: PilotSettings) -> Submission:
@@ -60,7 +67,7 @@ def compose_submission(start: tms_service_pb2.StartAssignment, pilot: PilotSetti
         limits=limits,
         keep_output=taskforce.worker_config.do_transfer_worker_stdouterr,
         input_files=input_files,
-        description=_description(start, limits),
+        description=_description(start, limits, pilot.image),
         environment=pilot_environment(start, pilot),
     )
     for name, value in submission.description.items():
@@ -154,11 +161,13 @@ def _queue_variables(
     }
 
 
-def _description(start: tms_service_pb2.StartAssignment, limits: WorkerLimits) -> dict[str, str]:
+def _description(
+    start: tms_service_pb2.StartAssignment, limits: WorkerLimits, image: str
+) -> dict[str, str]:
     """The submit description, in HTCondor's terms whatever the middleware."""
     taskforce = start.taskforce
     description = {
-        "universe": "container",
+        **_universe(image, taskforce.pilot_config.tag),
         "request_cpus": str(limits.n_cores),
         "request_memory": f"{limits.memory_bytes / (1 << 20):.0f}",
         "request_disk": f"{limits.disk_bytes / (1 << 10):.0f}",
@@ -179,6 +188,17 @@ def _description(start: tms_service_pb2.StartAssignment, limits: WorkerLimits) -
     if taskforce.pilot_config.input_files:
         description["transfer_input_files"] = ", ".join(taskforce.pilot_config.input_files)
     return description
+
+
+def _universe(image: str, tag: str) -> dict[str, str]:
+    if not image:
+        return {"universe": "vanilla"}
+    if tag and not _TAG.fullmatch(tag):
+        raise Refused(f"pilot_config.tag: {tag[:64]!r} is no tag of an image")
+    return {
+        "universe": "container",
+        "container_image": image.replace("{tag}", tag or _DEFAULT_TAG),
+    }
 
 
 def _priority(priority: int, n_workers: int) -> str:

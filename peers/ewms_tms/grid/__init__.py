@@ -23,6 +23,7 @@ __all__ = [
     "Grid",
     "GridError",
     "GridUnavailable",
+    "NothingDone",
     "Observation",
     "Observer",
     "Refused",
@@ -46,6 +47,10 @@ class Refused(GridError):
 
 class GridUnavailable(GridError):
     """The middleware, or the machine below it, does not work now. What was asked may be done."""
+
+
+class NothingDone(GridUnavailable):
+    """The middleware does not work now, and it is certain that nothing was done."""
 
 
 class UnknownCluster(GridError):
@@ -126,6 +131,8 @@ class Dispatcher(Protocol):
         ------
         Refused
             What is asked for can never work.
+        NothingDone
+            It does not work now; the cluster is not in the queue.
         GridUnavailable
             It is not known whether the cluster is in the queue.
         """
@@ -133,6 +140,16 @@ class Dispatcher(Protocol):
 
     async def find(self, taskforce: TaskforceUuid, attempt: int) -> Cluster | None:
         """The cluster that was submitted under this attempt, however its submission ended.
+
+        Raises
+        ------
+        GridUnavailable
+            It cannot be said now.
+        """
+        ...
+
+    async def living(self) -> frozenset[ClusterId]:
+        """Every cluster of EWMS that is in the queue. Asked for seldom.
 
         Raises
         ------

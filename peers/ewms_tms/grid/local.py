@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -18,24 +18,17 @@ import structlog
 
 from ewms_rpc.backoff import Backoff
 from ewms_tms.durable_files import write_whole
-from ewms_tms.follower import LogObserver
 from ewms_tms.grid import (
     Capacity,
-    Cluster,
-    Grid,
     GridUnavailable,
-    Refused,
-    Submission,
-    TaskforceUuid,
     WorkerLimits,
 )
 from ewms_tms.grid.local_pool import Pool, WorkerKey
 from ewms_tms.grid.local_schedd import LocalSchedd
 from ewms_tms.grid.local_worker import LocalWorker
-from ewms_tms.grid.staging import LocalTransfer
 from ewms_tms.job_events import ClusterId, ProcId
 
-__all__ = ["LocalMachine", "open_local_grids"]
+__all__ = ["LocalMachine"]
 
 _Result = TypeVar("_Result")
 
@@ -226,74 +219,3 @@ class LocalMachine:
         ]
         if due:
             asyncio.get_running_loop().call_later(min(due) - now, self._wake.set)
-
-
-class LocalDispatcher:
-    """A local schedd's queue, as the TMS uses it."""
-
-    def __init__(self, machine: LocalMachine, schedd: LocalSchedd, transfer: LocalTransfer) -> None:
-        self._machine, self._schedd, self._transfer = machine, schedd, transfer
-
-    async def submit(self, submission: Submission) -> Cluster:
-        """Stage the input files in, then put the cluster into the queue.
-
-        Refused at once is what could never run here: no machine joins this pool later.
-        """
-        schedd, machine = self._schedd, self._machine
-        lack = machine.pool.lack(submission.limits)
-        if lack is not None:
-            raise Refused(lack)
-        cluster_id = await machine.do(machine.next_cluster_id)
-        folder = schedd.queue.folder_of(submission.taskforce, cluster_id)
-        if submission.input_files:
-            try:
-                await self._transfer.stage_in(submission.input_files, folder / "files")
-            except BaseException:
-                await machine.do(lambda: schedd.forget(folder))
-                raise
-        return await machine.do(lambda: schedd.submit(cluster_id, submission))
-
-    async def find(self, taskforce: TaskforceUuid, attempt: int) -> Cluster | None:
-        """The cluster of an attempt, by the logs."""
-        return await self._machine.do(lambda: self._schedd.queue.find(taskforce, attempt))
-
-    async def remove(self, cluster_id: ClusterId, reason: str) -> None:
-        """Have a cluster removed."""
-        await self._machine.do(lambda: self._schedd.remove(cluster_id, reason))
-
-    async def hold(self, cluster_id: ClusterId, reason: str) -> None:
-        """Hold a cluster."""
-        await self._machine.do(lambda: self._schedd.hold(cluster_id, reason))
-
-    async def release(self, cluster_id: ClusterId, reason: str) -> None:
-        """Release a cluster."""
-        await self._machine.do(lambda: self._schedd.release(cluster_id, reason))
-
-
-class LocalReservation:
-    """A local schedd's room."""
-
-    def __init__(self, machine: LocalMachine, schedd: LocalSchedd) -> None:
-        self._machine, self._schedd = machine, schedd
-
-    async def changes(self) -> AsyncIterator[Capacity]:
-        """The capacity now, then each time it has changed."""
-        capacity = None
-        while True:
-            capacity = await self._machine.changed_capacity(self._schedd, capacity)
-            yield capacity
-
-
-def open_local_grids(machine: LocalMachine) -> list[Grid]:
-    """The adapters of a machine's schedds; they work while `machine.run` runs."""
-    transfer = LocalTransfer()
-    return [
-        Grid(
-            schedd=name,
-            dispatcher=LocalDispatcher(machine, schedd, transfer),
-            observer=LogObserver(schedd.queue.logs_folder),
-            data_transfer=transfer,
-            reservation=LocalReservation(machine, schedd),
-        )
-        for name, schedd in machine.schedds.items()
-    ]

@@ -18,8 +18,9 @@ from ewms_tms import event_text
 from ewms_tms.grid import Cluster, TaskforceUuid
 from ewms_tms.grid.local_cluster import ClusterSpec, LocalCluster
 from ewms_tms.job_events import ClusterId, EventKind, JobEvent
-from ewms_tms.log_file import LOG_SUFFIX, LogFile, log_paths
+from ewms_tms.log_file import LogFile, log_paths
 from ewms_tms.process_tree import read_text
+from ewms_tms.submission_log import find_submission, log_of_today
 from ewms_tms.submission_notes import SubmissionNotes
 
 __all__ = ["LocalQueue"]
@@ -69,7 +70,7 @@ class LocalQueue:
 
     def log_of_today(self) -> Path:
         """Where a cluster that is submitted now has its events, all its life."""
-        return self.logs_folder / f"{datetime.now(UTC):%Y-%m-%d}{LOG_SUFFIX}"
+        return log_of_today(self.logs_folder)
 
     def enter(self, cluster_id: ClusterId, notes: SubmissionNotes, path: Path) -> Cluster:
         """Put a cluster into the queue whose folder is complete."""
@@ -81,13 +82,7 @@ class LocalQueue:
 
     def find(self, taskforce: TaskforceUuid, attempt: int) -> Cluster | None:
         """The cluster that the logs have for an attempt, in the queue or no longer."""
-        for path in reversed(log_paths(self.logs_folder)):
-            for event in LogFile(path).read():
-                if event.kind is EventKind.CLUSTER_SUBMIT:
-                    notes = SubmissionNotes.parse(event.text)
-                    if notes and (notes.taskforce, notes.attempt) == (taskforce, attempt):
-                        return notes.cluster(event.cluster, event.time, str(path))
-        return None
+        return find_submission(self.logs_folder, taskforce, attempt)
 
     def folder_of(self, taskforce: TaskforceUuid, cluster_id: ClusterId) -> Path:
         """A cluster's own folder."""

@@ -107,6 +107,7 @@ class Pool:
 
     server: EventServer
     folder: Path
+    program: tuple[str, ...] = (sys.executable, "-m", "ewms_pilot.main")
     pilots: list[PilotProcess] = field(default_factory=list)
     chirps: list[str] = field(default_factory=list)
     chirped: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -127,6 +128,7 @@ class Pool:
         environ = {
             "PATH": path or os.environ["PATH"],
             "_CONDOR_SCRATCH_DIR": str(scratch),
+            "TMPDIR": str(scratch),
             "EWMS_PILOT_RUNNER": "process",
             "EWMS_PILOT_TASK_IMAGE": "image:1",
             "EWMS_PILOT_TASK_ARGS": args,
@@ -140,9 +142,8 @@ class Pool:
         }
         environ.update({f"EWMS_PILOT_{name.upper()}": value for name, value in settings.items()})
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ewms_pilot.main",
-            env=environ, cwd=scratch, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            *self.program, env=environ, cwd=scratch, stderr=asyncio.subprocess.PIPE
+        )
         pilot = PilotProcess(process, scratch)
         pilot.reading = asyncio.create_task(pilot.read())
         self.pilots.append(pilot)

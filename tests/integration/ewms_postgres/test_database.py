@@ -247,6 +247,25 @@ async def test_a_database_that_does_not_exist_is_not_waited_for(postgres_server:
     assert not isinstance(refused.value, DatabaseUnavailable)
 
 
+async def test_connections_are_given_in_the_order_of_asking(database_url: str) -> None:
+    """So a loop has its turn under any number of calls, however many come after it."""
+    order: list[str] = []
+
+    async def ask(db: Database, name: str) -> None:
+        await db.fetchval(statement("SELECT pg_sleep(0.02)"))
+        order.append(name)
+
+    async with (
+        open_database(database_url, application_name="test", min_size=2, max_size=2) as db,
+        asyncio.TaskGroup() as group,
+    ):
+        for name in (*["early"] * 20, "loop", *["late"] * 100):
+            group.create_task(ask(db, name))
+    # At most the one beside it, on the other connection, is through before it.
+    assert order.index("loop") <= 21
+    assert order[:20].count("early") >= 19
+
+
 async def test_sqlalchemy_s_kind_of_url_is_taken_too(database_url: str) -> None:
     url = database_url.replace("postgresql://", "postgresql+asyncpg://")
     async with open_database(url, application_name="named") as db:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tms_fake_wms import FakeWms
 from tms_process import TmsProcess, ended, kill, starters
+from watchfiles import awatch
 
 from ewms.wms.v1 import tms_service_pb2 as tms
 from ewms_tms.job_events import EventKind, JobEvent
@@ -54,6 +55,14 @@ def logged(data: Path) -> list[JobEvent]:
 def runs(folder: Path) -> Counter[str]:
     path = folder / "runs"
     return Counter(path.read_text().split()) if path.exists() else Counter()
+
+
+async def have_begun(folder: Path, number: int) -> None:
+    """Until so many tasks have: a worker's execute event comes before its task's first line."""
+    async with asyncio.timeout(20):
+        async for _ in awatch(folder, yield_on_timeout=True, rust_timeout=500, step=20):
+            if sum(runs(folder).values()) >= number:
+                return
 
 
 async def test_a_tms_that_dies_at_any_step_submits_once_and_runs_each_worker_once(
@@ -142,6 +151,7 @@ async def test_workers_that_end_or_are_killed_while_there_is_no_tms_are_told_by_
     await process.begin()
     await wms.start(new_start("TF-1", n_workers=2))
     await wms.until(lambda: wms.statuses.get("TF-1") == {"RUNNING": {"": 2}})
+    await have_begun(tmp_path, 2)
     await process.end(signal.SIGKILL)
     victim, survivor = starters(process.data)
     kill(victim)

@@ -7,13 +7,15 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ewms_tms.process_tree import list_folder, read_text
 
-# Dies by SIGKILL right before or after the first call of `before ewms_tms.module:Class.name`.
+# Dies by SIGKILL right before or after the first call of `before ewms_tms.module:Class.name`, or
+# `during SubmitCluster 0.002`: that many seconds after its HTCondor helper was asked for that.
 _COMMAND = """
-import functools, importlib, inspect, os, signal, sys
+import asyncio, functools, importlib, inspect, os, signal, sys
 from ewms_tms.commands import app
 
 def die_at(when, place):
@@ -44,8 +46,21 @@ def die_at(when, place):
 
     setattr(owner, name, call_async if inspect.iscoroutinefunction(function) else call)
 
+def die_during(name, seconds):
+    from ewms_tms.grid.condor_calls import CondorCalls
+    exchange = CondorCalls._exchange
+
+    async def dying(self, call):
+        if type(call).__name__ == name:
+            loop = asyncio.get_running_loop()
+            loop.call_later(float(seconds), os.kill, os.getpid(), signal.SIGKILL)
+        return await exchange(self, call)
+
+    CondorCalls._exchange = dying
+
 if "TEST_DIE_AT" in os.environ:
-    die_at(*os.environ["TEST_DIE_AT"].split())
+    when, *place = os.environ["TEST_DIE_AT"].split()
+    die_during(*place) if when == "during" else die_at(when, *place)
 app(["tms", *sys.argv[1:]])
 """
 
@@ -59,18 +74,30 @@ CHIRP = (
 
 
 class TmsProcess:
-    """`ewms tms` on a data folder."""
+    """`ewms tms` on a data folder.
 
-    def __init__(self, data: Path, wms: str, pilot: str, slots: int = 4) -> None:
-        self.data, self.wms, self.pilot, self.slots = data, wms, pilot, slots
+    `options` are those of its grid; `prefix` is what the command begins with.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        wms: str,
+        pilot: str,
+        slots: int = 4,
+        options: Sequence[str] = (),
+        prefix: Sequence[str] = (),
+    ) -> None:
+        self.data, self.wms, self.pilot = data, wms, pilot
+        self.options = options or ("--slots", str(slots), "--schedd", "local", "--schedd", "osg")
+        self.prefix = prefix
         self.process: asyncio.subprocess.Process | None = None
 
     async def begin(self, die_at: str = "") -> None:
         environment = {"TEST_DIE_AT": die_at} if die_at else {}
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _COMMAND,
-            "--wms", self.wms, "--data", str(self.data), "--slots", str(self.slots),
-            "--pilot", self.pilot, "--schedd", "local", "--schedd", "osg",
+            *self.prefix, sys.executable, "-c", _COMMAND,
+            "--wms", self.wms, "--data", str(self.data), "--pilot", self.pilot, *self.options,
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, **environment},
         )  # fmt: skip

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from grid_adapters import ADAPTERS, Watched
+from grid_adapters import ADAPTERS, Adapter, Place, Watched
 
 from ewms_tms.grid import Grid
 
 
 @pytest.fixture(params=sorted(ADAPTERS))
-async def grid(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Grid]:
-    async with ADAPTERS[request.param](tmp_path / "grid") as opened:
+def adapter(request: pytest.FixtureRequest) -> Adapter:
+    return ADAPTERS[request.param]
+
+
+@pytest.fixture
+def opened_place(adapter: Adapter, tmp_path: Path) -> Iterator[Place]:
+    with adapter.place(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def place(opened_place: Place) -> Path:
+    """A folder that workers see, too."""
+    return opened_place.folder
+
+
+@pytest.fixture
+async def grid(adapter: Adapter, opened_place: Place) -> AsyncIterator[Grid]:
+    async with adapter.open(opened_place) as opened:
         yield opened
 
 

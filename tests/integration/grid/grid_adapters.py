@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ewms_tms.grid import Grid, Submission, TaskforceUuid, UnknownCluster, WorkerLimits
-from ewms_tms.grid.local import LocalMachine, open_local_grids
+from condor_pool import RealPool, real_pool
+
+from ewms_tms.grid import (
+    Cluster,
+    Dispatcher,
+    Grid,
+    Submission,
+    TaskforceUuid,
+    UnknownCluster,
+    WorkerLimits,
+)
+from ewms_tms.grid.condor import CondorOptions, CondorPool
+from ewms_tms.grid.condor_calls import CondorCalls
+from ewms_tms.grid.local import LocalMachine
+from ewms_tms.grid.local_grids import open_local_grids
 from ewms_tms.job_events import ClusterId, EventKind, JobEvent
 
-__all__ = ["ADAPTERS", "Watched", "submission"]
+__all__ = ["ADAPTERS", "Adapter", "Place", "Watched", "submission"]
 
 # A pilot that does what its env file says, so that every adapter must bring that file.
 _PILOT = (
@@ -21,9 +42,39 @@ _PILOT = (
 )
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where an adapter works: a folder that its workers see, too."""
+
+    folder: Path
+    pool: RealPool | None = None
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """How an adapter is opened; skips the test where it cannot be."""
+
+    place: Callable[[Path], AbstractContextManager[Place]]
+    open: Callable[[Place], AbstractAsyncContextManager[Grid]]
+
+
+@contextmanager
+def any_place(folder: Path) -> Iterator[Place]:
+    """A folder of this machine will do."""
+    yield Place(folder)
+
+
+@contextmanager
+def pool_place(_folder: Path) -> Iterator[Place]:
+    """A folder of the pool's, as its account."""
+    with real_pool() as pool, pool.as_account():
+        yield Place(pool.place, pool)
+
+
 @asynccontextmanager
-async def local_grid(folder: Path) -> AsyncIterator[Grid]:
+async def local_grid(place: Place) -> AsyncIterator[Grid]:
     """The local adapter, on a folder that may have been used before."""
+    folder = place.folder / "grid"
     machine = LocalMachine(folder, ["here"], 3, (sys.executable, "-c", _PILOT))
     running = asyncio.create_task(machine.run())
     (grid,) = open_local_grids(machine)
@@ -36,7 +87,34 @@ async def local_grid(folder: Path) -> AsyncIterator[Grid]:
         running.cancel()
 
 
-ADAPTERS: dict[str, Callable[[Path], AbstractAsyncContextManager[Grid]]] = {"local": local_grid}
+@asynccontextmanager
+async def condor_grid(place: Place) -> AsyncIterator[Grid]:
+    """The HTCondor adapter, on a real pool."""
+    pool = place.pool
+    assert pool is not None
+    pilot = pool.script("pilot", f'exec python3 -c "{_PILOT}"')
+    environment = {
+        "CONDOR_CONFIG": str(pool.config),
+        "_CONDOR_SEC_TOKEN_DIRECTORY": str(pool.tokens),
+    }
+    calls = CondorCalls(environment)
+    options = CondorOptions((str(pilot),), input_roots=(pool.place,), room_interval=1.0)
+    condor = CondorPool(place.folder / "grid", {"here": pool.schedd}, calls, options)
+    running = asyncio.create_task(condor.run())
+    (grid,) = condor.grids
+    dispatcher = CleansUp(grid.dispatcher)
+    try:
+        yield replace(grid, dispatcher=dispatcher)
+    finally:
+        await dispatcher.remove_all()
+        running.cancel()
+        await asyncio.wait([running])
+
+
+ADAPTERS = {
+    "local": Adapter(any_place, local_grid),
+    "condor": Adapter(pool_place, condor_grid),
+}
 
 
 def submission(
@@ -53,6 +131,26 @@ def submission(
         description={"universe": "container"},
         environment={"SCRIPT": script},
     )
+
+
+class CleansUp:
+    """A dispatcher that leaves nothing of its clusters in the queue of others."""
+
+    def __init__(self, inner: Dispatcher) -> None:
+        self._inner = inner
+        self._submitted: list[ClusterId] = []
+        for name in ("find", "remove", "hold", "release"):
+            setattr(self, name, getattr(inner, name))
+
+    async def submit(self, submission: Submission) -> Cluster:
+        cluster = await self._inner.submit(submission)
+        self._submitted.append(cluster.cluster_id)
+        return cluster
+
+    async def remove_all(self) -> None:
+        for cluster_id in self._submitted:
+            with suppress(UnknownCluster):
+                await self._inner.remove(cluster_id, "the test is over")
 
 
 class Watched:

@@ -31,6 +31,11 @@ class Events:
 
     async def read(self, queue: AssignedQueue, number: int) -> set[bytes]:
         """Consume and acknowledge so many events; return their payloads."""
+        return await self._read(queue, number, None)
+
+    async def _read(
+        self, queue: AssignedQueue, number: int, target: AssignedQueue | None
+    ) -> set[bytes]:
         call = self._stub.Consume(metadata=_bearer(queue))
         await call.write(ev.ConsumeRequest(mqid=queue.mqid, credit=number))
         payloads: set[bytes] = set()
@@ -41,6 +46,9 @@ class Events:
             payloads |= {delivery.event.payload for delivery in response.deliveries}
             settled |= set(response.settled)
             if response.deliveries:
+                if target:
+                    # A queue closes once what is read for it is acknowledged.
+                    await self.publish(target, *(d.event.payload for d in response.deliveries))
                 ids = [delivery.delivery_id for delivery in response.deliveries]
                 await call.write(ev.ConsumeRequest(ack=ids))
         call.cancel()
@@ -65,8 +73,8 @@ class Events:
         call.cancel()
 
     async def work(self, source: AssignedQueue, target: AssignedQueue, number: int) -> None:
-        """Copy so many events, as a pilot that crashes nowhere."""
-        await self.publish(target, *await self.read(source, number))
+        """Copy so many events as a pilot does: published first, and then acknowledged."""
+        await self._read(source, number, target)
 
 
 def _bearer(queue: AssignedQueue) -> tuple[tuple[str, str], ...]:

@@ -10,7 +10,7 @@ import pytest
 
 from ewms_pilot.chirps import Chirps, PilotStatus
 from ewms_pilot.environment import ChirpConfig, Mqid
-from ewms_pilot.errors import CommandError, CommandFailed, CommandTimedOut
+from ewms_pilot.errors import ChirpRefused, CommandError, CommandFailed, CommandTimedOut
 from ewms_pilot.outgoing import derived_event_id
 from ewms_pilot.tasks import is_okay
 
@@ -102,6 +102,25 @@ async def test_a_chirp_is_one_line_of_bounded_length_with_its_quotes_escaped() -
     (text,) = wire.sent
     assert text.startswith('set_job_attr_delayed HTChirpEWMSPilotError "say \\"no\\" and\\\\or xxx')
     assert len(text) < 600
+
+
+async def test_attributes_are_set_at_once_where_the_pool_takes_no_delayed_ones() -> None:
+    sent: list[str] = []
+
+    async def send(words: list[str]) -> None:
+        sent.append(" ".join(words))
+        if words[0] == "set_job_attr_delayed":
+            raise ChirpRefused("no such prefix")
+
+    chirps = Chirps(ChirpConfig(is_enabled=True, destination="JOB_ATTR"), send)
+    chirps.status(PilotStatus.STARTED)
+    chirps.status(PilotStatus.DONE)
+    await chirps.flush(1.0)
+    assert sent == [
+        'set_job_attr_delayed HTChirpEWMSPilotStatus "Started"',
+        'set_job_attr HTChirpEWMSPilotStatus "Started"',
+        'set_job_attr HTChirpEWMSPilotStatus "Done"',
+    ]
 
 
 async def test_without_a_way_out_or_without_being_asked_nothing_is_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,38 @@ def test_what_is_no_clusters_folder_is_left_alone(folder: Path) -> None:
     note.touch()
     assert expire(folder, lambda _: True, THEN) == set()
     assert note.exists()
+
+
+def test_an_attempts_folder_stays_while_its_taskforce_is_in_use(folder: Path) -> None:
+    attempt = folder / "taskforces" / "TF-1" / "attempt-2"
+    attempt.mkdir(parents=True)
+    os.utime(attempt, (LONG_AGO, LONG_AGO))
+    expire(folder, lambda _: True, THEN, lambda taskforce: taskforce != "TF-1")
+    assert attempt.exists()
+    expire(folder, lambda _: True, THEN, lambda taskforce: taskforce == "TF-1")
+    assert not attempt.parent.exists()
+
+
+def test_what_goes_is_in_the_archive_before_but_for_secrets(folder: Path, tmp_path: Path) -> None:
+    log = add_log(folder, "2026-01-01", [1], LONG_AGO)
+    cluster = add_folder(folder, 1, LONG_AGO)
+    (cluster / "ewms-pilot-env.json").write_text("secret")
+    for path in (cluster / "ewms-pilot-env.json", cluster):
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    archive = tmp_path / "archive"
+    expire(folder, lambda _: True, THEN, archive=archive)
+    assert not log.exists()
+    assert not cluster.exists()
+    assert {path.name for path in archive.iterdir()} == {
+        "TF-1.1.tar.gz", "2026-01-01.tms.jel.tar.gz",
+    }  # fmt: skip
+    with tarfile.open(archive / "TF-1.1.tar.gz") as tar:
+        assert tar.getnames() == ["TF-1.1", "TF-1.1/cluster.json"]
+
+
+def test_nothing_is_deleted_that_the_archive_did_not_take(folder: Path, tmp_path: Path) -> None:
+    cluster = add_folder(folder, 1, LONG_AGO)
+    (tmp_path / "archive").touch()
+    with pytest.raises(OSError, match="archive"):
+        expire(folder, lambda _: True, THEN, archive=tmp_path / "archive")
+    assert cluster.exists()
