@@ -131,7 +131,8 @@ class MqsSettings(BaseSettings):
     drain_quiet: Duration = Field(
         timedelta(seconds=15),
         ge=timedelta(seconds=2),
-        description="On RabbitMQ a closed queue is drained when it was empty for so long.",
+        description="On RabbitMQ a closed queue is drained when it was empty for so long; longer"
+        " than its `collect_statistics_interval`, since a count may be that old.",
     )
 
     max_queues_per_workflow: int = Field(

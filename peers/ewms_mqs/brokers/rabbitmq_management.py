@@ -42,7 +42,10 @@ class BrokerRefuses(Exception):
 
 @dataclass(frozen=True, slots=True)
 class QueueSample:
-    """A queue as the broker last counted it. `published` and `acked` begin anew with its start."""
+    """A queue as the broker last counted it. `published` and `acked` begin anew with its start.
+
+    One that was just declared `is_counted` not yet: nothing is known of what is in it.
+    """
 
     name: str
     ready: int
@@ -50,6 +53,7 @@ class QueueSample:
     n_consumers: int
     published: int
     acked: int
+    is_counted: bool = True
 
 
 class Management:
@@ -153,7 +157,7 @@ async def open_management(
 ) -> AsyncIterator[Management]:
     """The API for as long as the block runs; it connects with the first call."""
     async with aiohttp.ClientSession(
-        auth=aiohttp.BasicAuth(user, password),
+        headers={"Authorization": aiohttp.encode_basic_auth(user, password)},
         timeout=_TIMEOUT,
         connector=aiohttp.TCPConnector(limit=_MAX_CALLS, ssl=tls or True),
     ) as session:
@@ -162,7 +166,6 @@ async def open_management(
 
 def _sample_from(item: Mapping[str, Any]) -> QueueSample:
     stats = item.get("message_stats") or {}
-    # A queue that was just declared has not been counted yet.
     return QueueSample(
         item["name"],
         int(item.get("messages_ready") or 0),
@@ -170,6 +173,7 @@ def _sample_from(item: Mapping[str, Any]) -> QueueSample:
         int(item.get("consumers") or 0),
         int(stats.get("publish") or 0),
         int(stats.get("ack") or 0),
+        item.get("messages_ready") is not None and item.get("messages_unacknowledged") is not None,
     )
 
 

@@ -112,7 +112,11 @@ class Upkeep:
     async def sample(self) -> list[QueueSample]:
         """Take one sample, and have queues checked that may be drained by it."""
         alarms = await self._management.alarms()
-        samples = [s for s in await self._management.queues() if self._names.match(s.name)]
+        samples = [
+            sample
+            for sample in await self._management.queues()
+            if sample.is_counted and self._names.match(sample.name)
+        ]
         for start in range(0, len(samples), _AT_ONCE):
             some = samples[start : start + _AT_ONCE]
             await self._database.execute(

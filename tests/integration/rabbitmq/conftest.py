@@ -31,5 +31,5 @@ async def start_mqs(
 
 @pytest.fixture
 async def mqs(start_mqs: StartMqs) -> RabbitMqs:
-    """An MQS that counts a queue as quiet after two seconds."""
+    """An MQS that counts a queue as quiet after six seconds."""
     return await start_mqs()

@@ -35,7 +35,8 @@ class RabbitMqs:
         chosen = {
             "database": database,
             "listen": "127.0.0.1:0",
-            "drain_quiet": timedelta(seconds=2),
+            # Twice as long as the broker takes to count, at worst.
+            "drain_quiet": timedelta(seconds=6),
             "max_deliveries": 3,
         }
         self._settings = MqsSettings(**chosen | node.settings(vhost) | settings)
