@@ -51,6 +51,10 @@ class RabbitNode:
             "jwks_ca": self.folder / "ca",
         }
 
+    def environment(self, vhost: str) -> dict[str, str]:
+        """The same for an MQS that is a process of its own."""
+        return {f"EWMS_MQS_{key.upper()}": str(v) for key, v in self.settings(vhost).items()}
+
     @property
     def password(self) -> str:
         """The MQS's own password."""
