@@ -55,6 +55,16 @@ soak: install ## the long tests: hundreds of kills, a million events (hours)
 bench: install ## how fast it is, beside the limit of what it stands on
 	$(BIN)/python -m benchmarks
 
+.PHONY: rabbitmq
+rabbitmq: install ## a RabbitMQ node of its own, on the loopback; `make rabbitmq-stop` ends it
+	sh scripts/rabbitmq.sh install
+	sh scripts/rabbitmq.sh start
+	@sh scripts/rabbitmq.sh env
+
+.PHONY: rabbitmq-stop
+rabbitmq-stop: ## stop the RabbitMQ node; its data stay
+	sh scripts/rabbitmq.sh stop
+
 .PHONY: pilot
 pilot: install ## the pilot as one executable file with its interpreter: build/ewms-pilot
 	$(BIN)/python scripts/build_pilot.py

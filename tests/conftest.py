@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from rabbitmq_node import RabbitNode, is_installed, running_node
 
 from ewms_postgres.embedded import embedded_postgres
 
@@ -60,3 +61,22 @@ def database_url(postgres_server: str, session_loop: asyncio.Runner) -> Iterator
         yield urlunsplit(urlsplit(postgres_server)._replace(path=f"/{name}"))
     finally:
         session_loop.run(administer(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_node() -> Iterator[RabbitNode]:
+    """A RabbitMQ node that lives as long as the session, or longer: tests may restart it."""
+    if not is_installed():
+        pytest.skip("RabbitMQ is not installed: make rabbitmq")
+    with (
+        tempfile.TemporaryDirectory(prefix="ewms-test-rabbitmq-") as folder,
+        running_node(Path(folder)) as node,
+    ):
+        yield node
+
+
+@pytest.fixture
+def rabbitmq_vhost(rabbitmq_node: RabbitNode) -> Iterator[str]:
+    """A virtual host that only this test uses."""
+    with rabbitmq_node.vhost() as name:
+        yield name

@@ -9,7 +9,7 @@ with Client("127.0.0.1:50051") as client:
 
 from ewms_client.async_client import DEFAULT_WMS, AsyncClient
 from ewms_client.client import BlockingConsumer, BlockingDelivery, Client
-from ewms_client.consuming import Consumer
+from ewms_client.consumer import Consumer
 from ewms_client.delivery import Delivery
 from ewms_client.errors import (
     AlreadyExists,

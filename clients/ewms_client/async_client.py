@@ -15,7 +15,7 @@ import grpc
 from ewms.wms.v1 import taskforce_service_pb2, workflow_service_pb2
 from ewms_client.calls import WmsCalls
 from ewms_client.channel import connect
-from ewms_client.consuming import Consumer
+from ewms_client.consumer import Consumer
 from ewms_client.events import Events
 from ewms_client.feeds import TaskforcesEvent, WorkflowsEvent, watch_taskforces, watch_workflows
 from ewms_client.publishing import publish_events

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from ewms_client.async_client import AsyncClient
-from ewms_client.consuming import Consumer
+from ewms_client.consumer import Consumer
 from ewms_client.delivery import Delivery
 from ewms_client.events import Event
 from ewms_client.portal import Portal

@@ -1,6 +1,6 @@
-"""Consumes a queue: an iterator of deliveries that goes on over broken streams and ends when the
-queue is drained. While a delivery is held, its lease is extended in the background; when the
-consumer is left, what was not settled goes back to the queue. At-least-once: an event may come
+"""Consumes a queue over gRPC: an iterator of deliveries that goes on over broken streams and ends
+when the queue is drained. While a delivery is held, its lease is extended in the background; when
+the consumer is left, what was not settled goes back to the queue. At-least-once: an event may come
 again after a broken stream, and its `event_id` tells.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -23,7 +23,7 @@ from ewms_client.errors import NotFound, RpcError, Unauthenticated
 from ewms_client.queue_access import QueueAccess
 from ewms_client.reconnection import Reconnection
 
-__all__ = ["Consumer"]
+__all__ = ["StreamConsumer"]
 
 _SETTLE_TIMEOUT = 30.0
 _CLOSE_TIMEOUT = 10.0
@@ -34,7 +34,7 @@ _Stream = aio.StreamStreamCall[event_service_pb2.ConsumeRequest, event_service_p
 _Said = Sequence[tuple[str, Statement]]
 
 
-class Consumer:
+class StreamConsumer:
     """An async context manager and, inside it, an async iterator of deliveries.
 
     At most `credit` deliveries are held at a time. It ends after `count` of them, or when the queue
@@ -43,14 +43,14 @@ class Consumer:
 
     def __init__(
         self,
-        find_queue: Callable[[], Awaitable[QueueAccess]],
+        queue: QueueAccess,
         *,
         count: int | None,
         credit: int,
         name: str,
         patience: float,
     ) -> None:
-        self._find_queue, self._name = find_queue, name
+        self._queue, self._name = queue, name
         self._count, self._credit, self._patience = count, credit, patience
         self._leases = LeaseBook()
         self._buffer: deque[Delivery] = deque()
@@ -68,7 +68,6 @@ class Consumer:
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._queue = await self._find_queue()
         self._reconnection = Reconnection(f"consuming {self._queue.alias}", self._patience)
         self._running = asyncio.create_task(self._run())
         return self

@@ -16,7 +16,7 @@ from ewms.wms.v1.workflow_pb2 import WORKFLOW_STATE_PAUSED, Workflow
 from ewms.wms.v1.workflow_service_pb2 import DeadLetter
 from ewms_client.async_client import AsyncClient
 from ewms_client.command_files import event_folder, read_file, require_files
-from ewms_client.consuming import Consumer
+from ewms_client.consumer import Consumer
 from ewms_client.delivery import Delivery
 from ewms_client.errors import ClientError, DeliveryLost, WaitTimeout
 from ewms_client.event_files import EventFolder, safe_name

@@ -15,7 +15,7 @@ from ewms.mqs.v1 import event_service_pb2
 from ewms_client.channel import received
 from ewms_client.errors import NotFound, RpcError, Unauthenticated, Unavailable
 from ewms_client.events import Events, Outbox, each
-from ewms_client.queue_access import QueueAccess
+from ewms_client.queue_access import QueueAccess, amqp_installed
 from ewms_client.reconnection import Reconnection
 
 __all__ = ["publish_events"]
@@ -33,15 +33,25 @@ async def publish_events(
     is durable, and of the rest some events may be.
     """
     outbox = Outbox(queue.mqid)
+    deliver = _deliver_over_amqp if queue.is_on_rabbitmq else _deliver
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_deliver(queue, outbox, patience, on_confirmed or (lambda _: None)))
+            group.create_task(deliver(queue, outbox, patience, on_confirmed or (lambda _: None)))
             async for event in each(events):
                 await outbox.put(event)
             await outbox.close()
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return outbox.n_confirmed
+
+
+async def _deliver_over_amqp(
+    queue: QueueAccess, outbox: Outbox, patience: float, on_confirmed: Confirmed
+) -> None:
+    # AMQP is an extra.
+    with amqp_installed(queue):
+        from ewms_client.amqp_publishing import deliver
+    await deliver(queue, outbox, patience, on_confirmed)
 
 
 async def _deliver(

@@ -5,7 +5,8 @@ that work on a queue may last longer than any token. A token is never logged nor
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ewms.wms.v1 import workflow_service_pb2
@@ -15,7 +16,7 @@ from ewms_client.errors import Unavailable, UnsupportedBroker
 if TYPE_CHECKING:
     from ewms.mqs.v1.event_service_pb2_grpc import EventServiceAsyncStub
 
-__all__ = ["QueueAccess"]
+__all__ = ["QueueAccess", "amqp_installed"]
 
 _LONGEST_STREAM = 3600.0
 _SHORTEST_STREAM = 1.0
@@ -30,10 +31,12 @@ class QueueAccess:
         queue: workflow_service_pb2.PublicQueue,
         look_up: Callable[[], Awaitable[workflow_service_pb2.PublicQueue]],
         stub_at: Callable[[str, bool], EventServiceAsyncStub],
+        trusted_ca: bytes | None = None,
     ) -> None:
-        if queue.broker_type != "postgres":
+        if queue.broker_type not in ("postgres", "rabbitmq"):
             raise UnsupportedBroker(queue.broker_type, queue.broker_address)
         self._look_up, self._stub_at = look_up, stub_at
+        self.trusted_ca = trusted_ca
         self._take(queue)
 
     @property
@@ -45,6 +48,31 @@ class QueueAccess:
     def alias(self) -> str:
         """The queue's alias in its workflow."""
         return self._queue.alias
+
+    @property
+    def broker_address(self) -> str:
+        """Where its broker is."""
+        return self._queue.broker_address
+
+    @property
+    def broker_tls(self) -> bool:
+        """Whether its broker speaks TLS."""
+        return self._queue.broker_tls
+
+    @property
+    def is_on_rabbitmq(self) -> bool:
+        """Whether its events are exchanged with RabbitMQ itself, over AMQP."""
+        return self._queue.broker_type == "rabbitmq"
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed when it was last looked up."""
+        return self._queue.is_closed
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether it was drained when it was last looked up."""
+        return self._queue.is_drained
 
     @property
     def stub(self) -> EventServiceAsyncStub:
@@ -62,6 +90,16 @@ class QueueAccess:
         if time.monotonic() >= self._renew_at:
             await self._renew()
         return (("authorization", f"Bearer {self._queue.auth_token}"),)
+
+    async def token(self) -> tuple[str, float | None]:
+        """A token that is good now, and in how many seconds it is half spent (None: never).
+
+        UNAVAILABLE only if the token has expired for good.
+        """
+        if time.monotonic() >= self._renew_at:
+            await self._renew()
+        left = self._renew_at - time.monotonic()
+        return self._queue.auth_token, None if left == float("inf") else max(left, 0.0)
 
     def reject_token(self) -> None:
         """The broker refused the token: fetch another for the next call."""
@@ -86,3 +124,13 @@ class QueueAccess:
         else:
             life = float("inf")
         self._renew_at, self._expire_at = now + life / 2, now + life
+
+
+@contextmanager
+def amqp_installed(queue: QueueAccess) -> Iterator[None]:
+    """Raise UnsupportedBroker where the block finds that AMQP is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        address = f"{queue.broker_address} (pip install 'ewms-grpc[rabbitmq]')"
+        raise UnsupportedBroker("rabbitmq", address) from error

@@ -53,6 +53,11 @@ class Brokers:
             )
         return EventServiceStub(self._channels[key])
 
+    @property
+    def trusted_ca(self) -> bytes | None:
+        """The CA that brokers are of; None for any that everybody trusts."""
+        return self._tls.root_certificates
+
     async def close(self) -> None:
         """Close them all. Calls in flight are cancelled."""
         await asyncio.gather(*(channel.close() for channel in self._channels.values()))
@@ -97,4 +102,4 @@ async def find_queue(
     if not queue.is_activated:
         await wait_until(watch(workflow_id), is_granted, timeout)
         queue = await look_up()
-    return QueueAccess(queue, look_up, brokers.stub_at)
+    return QueueAccess(queue, look_up, brokers.stub_at, brokers.trusted_ca)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from ewms_mqs.brokers import Broker
 from ewms_mqs.credentials import PREFIX, Credentials
-from ewms_mqs.errors import TokenRefused, in_words
+from ewms_mqs.errors import EventsElsewhere, TokenRefused
 from ewms_mqs.messages import BrokerAddress
 from ewms_mqs.model import Mqid, Queue
 from ewms_mqs.register import Register
 from ewms_mqs.tokens import Tokens
-from ewms_rpc.errors import FailedPrecondition, PreconditionViolation
 from ewms_rpc.identity import Metadata
 
 __all__ = ["Access"]
@@ -41,16 +40,13 @@ class Access:
     async def queue(self, metadata: Metadata, mqid: Mqid) -> Queue:
         """The queue, for the bearer of its token.
 
-        Raises TokenRefused, OtherQueue, QueueNotFound; FailedPrecondition when the queue's
-        events are kept by another broker, which the client speaks to itself.
+        Raises TokenRefused, OtherQueue, QueueNotFound; EventsElsewhere when the queue's events
+        are kept by another broker, which the client speaks to itself.
         """
         await self._tokens.require(_bearer(metadata), mqid)
         queue = await self._register.queue(mqid)
         if not self._broker.capabilities.serves_events:
-            address = self._broker_address.text
-            words = f"{in_words(queue)} is on {self._broker.type} at {address}"
-            violation = PreconditionViolation("OTHER_BROKER", address, words)
-            raise FailedPrecondition([violation])
+            raise EventsElsewhere(queue, self._broker.type, self._broker_address.text)
         return queue
 
     async def queue_to_renew(self, metadata: Metadata, mqid: Mqid) -> Queue:

@@ -9,12 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ewms_postgres.address import require_direct_address
 from ewms_rpc.addresses import optional_tcp_address
 from ewms_rpc.server_tls import ServerTls, server_tls
+from ewms_rpc.tls import require_pair
 
 __all__ = ["MqsSettings"]
 
@@ -60,8 +61,17 @@ class MqsSettings(BaseSettings):
     data: Path = Field(Path("ewms-data"), description="Folder of the embedded PostgreSQL.")
     connections: int = Field(8, ge=2, le=200, description="Greatest number of connections.")
     jwks: str = Field(
-        "", description="HOST:PORT of the public keys over HTTP. Default: not served."
+        "", description="HOST:PORT of the public keys over HTTP(S). Default: not served."
     )
+    jwks_ca: Path | None = Field(
+        None,
+        description="Folder of a small CA, made if it is not there, that certifies the public"
+        " keys' server; a broker that fetches them over HTTPS trusts its `ca.pem`.",
+    )
+    jwks_cert: Path | None = Field(
+        None, description="PEM file of the public keys' server, in place of `jwks_ca`."
+    )
+    jwks_key: Path | None = Field(None, description="PEM file of that certificate's key.")
     metrics: Annotated[str, AfterValidator(optional_tcp_address)] = Field(
         "", description="HOST:PORT of the metrics for Prometheus. Default: not served."
     )
@@ -71,7 +81,7 @@ class MqsSettings(BaseSettings):
         "INFO", description="Least level that is logged."
     )
 
-    broker: Literal["postgres"] = Field("postgres", description="Where the queues are.")
+    broker: Literal["postgres", "rabbitmq"] = Field("postgres", description="Where the queues are.")
     lease: Duration = Field(
         timedelta(seconds=60),
         ge=timedelta(milliseconds=200),
@@ -85,6 +95,44 @@ class MqsSettings(BaseSettings):
         timedelta(hours=1),
         gt=timedelta(0),
         description="For how long a queue remembers an event's id, at least.",
+    )
+
+    rabbitmq_address: str = Field(
+        "127.0.0.1:5672", description="HOST:PORT of RabbitMQ's AMQP, as the MQS reaches it."
+    )
+    rabbitmq_advertise: str = Field(
+        "", description="HOST:PORT of it for clients and pilots. Default: the same."
+    )
+    rabbitmq_tls: bool = Field(False, description="Its AMQP speaks TLS.")
+    rabbitmq_ca: Path | None = Field(
+        None, description="PEM file of the CA of RabbitMQ. Default: those that Python trusts."
+    )
+    rabbitmq_management: str = Field(
+        "http://127.0.0.1:15672", description="URL of RabbitMQ's management API."
+    )
+    rabbitmq_vhost: str = Field(
+        "/", min_length=1, description="Virtual host, which one MQS has for itself."
+    )
+    rabbitmq_user: str = Field(
+        "ewms-mqs", min_length=1, description="The MQS's own user, an administrator."
+    )
+    rabbitmq_password: SecretStr = Field(
+        SecretStr(""), description="Its password; from the environment only."
+    )
+    rabbitmq_password_file: Path | None = Field(
+        None, description="File with the password, in place of it."
+    )
+    rabbitmq_consumer_timeout: Duration = Field(
+        timedelta(minutes=30),
+        gt=timedelta(0),
+        description="RabbitMQ's `consumer_timeout`, which it does not tell: a delivery that is"
+        " not settled for so long ends its consumer's channel.",
+    )
+    drain_quiet: Duration = Field(
+        timedelta(seconds=15),
+        ge=timedelta(seconds=2),
+        description="On RabbitMQ a closed queue is drained when it was empty for so long; longer"
+        " than its `collect_statistics_interval`, since a count may be that old.",
     )
 
     max_queues_per_workflow: int = Field(
@@ -130,6 +178,7 @@ class MqsSettings(BaseSettings):
     @model_validator(mode="after")
     def _whole_certificates(self) -> Self:
         _ = self.tls
+        require_pair(self.jwks_cert, self.jwks_key)
         return self
 
     @model_validator(mode="after")

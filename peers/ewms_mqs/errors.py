@@ -12,6 +12,8 @@ MqsError
 ├── QueueTaken             the id, or other queues, of somebody else
 ├── RequestTaken           the request id, by other content
 ├── BrokerFull             .retry_after
+├── BrokerNotReady         a broker elsewhere is away, short of something, or at its limit
+├── EventsElsewhere        .broker: the clients speak to that broker themselves
 ├── TokenRefused           missing, bad, expired or revoked
 └── OtherQueue             a good token, of another queue
 """
@@ -44,7 +46,9 @@ from ewms_rpc.errors import (
 
 __all__ = [
     "BrokerFull",
+    "BrokerNotReady",
     "DeadLettersNotFound",
+    "EventsElsewhere",
     "MqsError",
     "OtherQueue",
     "QueueClosed",
@@ -212,6 +216,26 @@ class BrokerFull(MqsError):
 
     def as_rpc(self) -> RpcError:
         return ResourceExhausted("events", str(self), self.retry_after)
+
+
+class BrokerNotReady(MqsError):
+    """The broker cannot be had for now, in words that name the cause."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def as_rpc(self) -> RpcError:
+        return Unavailable(self.reason, _SOON)
+
+
+class EventsElsewhere(_Precondition):
+    """Events of the queue are not served here, but by the broker itself."""
+
+    type = "OTHER_BROKER"
+
+    def __init__(self, queue: Queue, broker: str, address: str) -> None:
+        super().__init__(address, f"{in_words(queue)} is on {broker} at {address}")
 
 
 class TokenRefused(MqsError):

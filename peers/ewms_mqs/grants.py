@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ewms_mqs.brokers import Broker
 from ewms_mqs.config import MqsSettings
-from ewms_mqs.errors import QueuesReleased, QueueTaken, TooManyQueues
+from ewms_mqs.errors import BrokerNotReady, QueuesReleased, QueueTaken, TooManyQueues
 from ewms_mqs.model import QueueSpec, QueueState, WorkflowId
 from ewms_mqs.register import Register, queue_from
 from ewms_mqs.signals import Signals
@@ -53,7 +53,7 @@ _ROOM = statement("SELECT n_queues FROM mqs.room")
 
 @dataclass(frozen=True, slots=True)
 class NoRoom:
-    """The queues would be more than there may be at a time: ask again later."""
+    """There may be no more queues at a time, or their broker is not ready: ask again later."""
 
     reason: str
 
@@ -100,7 +100,12 @@ class Grants:
         except UniqueViolation as error:
             raise QueueTaken(workflow_id) from error
         if granted is None:
-            return await self._granted_before(workflow_id, specs)
+            granted = await self._granted_before(workflow_id, specs)
+        try:
+            await self._broker.make_ready([state.queue for state in granted])
+        except BrokerNotReady as error:
+            # They are granted and count; whoever asks again is told once they are there.
+            return NoRoom(error.reason)
         for state in granted:
             self._signals.changed(state.queue.number)
         return granted

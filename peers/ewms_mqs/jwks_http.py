@@ -1,4 +1,4 @@
-"""The public keys over HTTP, for brokers that fetch them: GET on any path answers the JWK set.
+"""The public keys over HTTP or HTTPS, for brokers that fetch them: GET answers the JWK set.
 
 As small as HTTP can be served: one request a connection, bounded in size and time. It must never
 serve anything but public keys.
@@ -7,18 +7,26 @@ serve anything but public keys.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-__all__ = ["serve_jwks"]
+from ewms_mqs.config import MqsSettings
+from ewms_mqs.small_ca import server_context
+
+__all__ = ["jwks_tls", "serve_jwks"]
 
 _REQUEST_SECONDS = 5.0
 _MAX_REQUEST_BYTES = 8_192
 
 
 @asynccontextmanager
-async def serve_jwks(address: str, jwks_json: Callable[[], str]) -> AsyncIterator[str]:
+async def serve_jwks(
+    address: str, jwks_json: Callable[[], str], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """Serve for as long as the block runs; gives HOST:PORT with the real port.
+
+    With `tls` it speaks HTTPS, which RabbitMQ insists on; without, HTTP.
 
     Raises OSError when the address cannot be had.
     """
@@ -41,10 +49,21 @@ async def serve_jwks(address: str, jwks_json: Callable[[], str]) -> AsyncIterato
 
     host, _, port = address.rpartition(":")
     server = await asyncio.start_server(
-        answer, host.strip("[]"), int(port), limit=_MAX_REQUEST_BYTES
+        answer, host.strip("[]"), int(port), limit=_MAX_REQUEST_BYTES, ssl=tls
     )
     async with server:
         yield f"{host}:{server.sockets[0].getsockname()[1]}"
+
+
+def jwks_tls(settings: MqsSettings) -> ssl.SSLContext | None:
+    """What the settings have the public keys served with; None for HTTP. Raises OSError."""
+    if settings.jwks_cert is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.jwks_cert, settings.jwks_key)
+        return context
+    if settings.jwks_ca is not None:
+        return server_context(settings.jwks_ca, settings.jwks.rpartition(":")[0].strip("[]"))
+    return None
 
 
 def _response(request: bytes, jwks_json: Callable[[], str]) -> bytes:

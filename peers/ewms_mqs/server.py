@@ -7,9 +7,10 @@ task is left behind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import typer
 
@@ -17,14 +18,13 @@ from ewms.mqs.v1 import event_service_pb2, mqs_service_pb2
 from ewms_mqs.access import Access
 from ewms_mqs.background import background_tasks, repeat
 from ewms_mqs.brokers import Broker
-from ewms_mqs.brokers.postgres import PostgresBroker
-from ewms_mqs.brokers.postgres_leases import LeaseKeeper
 from ewms_mqs.brokers.postgres_upkeep import (
     collect_garbage,
     count_kept_events,
     forget_old_ids,
     roll_up_counts,
 )
+from ewms_mqs.brokers.running import RunningBroker, open_broker
 from ewms_mqs.config import MqsSettings
 from ewms_mqs.consuming import Consuming
 from ewms_mqs.credentials import Credentials
@@ -32,7 +32,7 @@ from ewms_mqs.draining import Draining
 from ewms_mqs.errors import rpc_error_of
 from ewms_mqs.event_service import EventServicer
 from ewms_mqs.grants import Grants
-from ewms_mqs.jwks_http import serve_jwks
+from ewms_mqs.jwks_http import jwks_tls, serve_jwks
 from ewms_mqs.keys import KeyRing
 from ewms_mqs.messages import BrokerAddress, Profiles
 from ewms_mqs.metrics import mqs_metrics
@@ -106,9 +106,13 @@ async def mqs_server(settings: MqsSettings) -> AsyncIterator[RunningMqs]:
         )
         notifier = Notifier(direct, application_name="ewms-mqs-notifier")
         signals = Signals(await stack.enter_async_context(notifier))
+        draining = Draining(database, signals)
+        opened = open_broker(
+            database, direct, settings, on_ready=signals.ready, on_suspicion=draining.suspect
+        )
+        broker = await stack.enter_async_context(opened)
         tasks = await stack.enter_async_context(background_tasks())
-        parts = _wired(database, signals, tasks, settings)
-        await stack.enter_async_context(parts.leases)
+        parts = _wired(database, signals, tasks, broker, draining, settings)
         await parts.keys.ensure_current()
         rpc = RpcServer(
             serving,
@@ -117,11 +121,11 @@ async def mqs_server(settings: MqsSettings) -> AsyncIterator[RunningMqs]:
             authenticator=StackMembers(settings.stack),
         )
         await stack.enter_async_context(rpc)
-        parts.broker_address.text = settings.advertise or rpc.address
+        parts.broker_address.text = broker.address or settings.advertise or rpc.address
         _start_loops(tasks, parts, direct, database, settings)
         jwks_address = ""
         if settings.jwks:
-            jwks = serve_jwks(settings.jwks, parts.keys.jwks_json)
+            jwks = serve_jwks(settings.jwks, parts.keys.jwks_json, jwks_tls(settings))
             jwks_address = await stack.enter_async_context(jwks)
         metrics = serve_metrics(settings.metrics, mqs_metrics(database, settings))
         metrics_address = await stack.enter_async_context(metrics)
@@ -134,7 +138,7 @@ class _Parts:
 
     signals: Signals
     broker: Broker
-    leases: LeaseKeeper
+    loops: Sequence[Callable[[], Coroutine[Any, Any, None]]]
     keys: KeyRing
     publishing: Publishing
     consuming: Consuming
@@ -146,13 +150,14 @@ class _Parts:
 
 
 def _wired(
-    database: Database, signals: Signals, tasks: asyncio.TaskGroup, settings: MqsSettings
+    database: Database,
+    signals: Signals,
+    tasks: asyncio.TaskGroup,
+    running: RunningBroker,
+    draining: Draining,
+    settings: MqsSettings,
 ) -> _Parts:
-    draining = Draining(database, signals)
-    broker = PostgresBroker(
-        database, settings, on_ready=signals.ready, on_suspicion=draining.suspect
-    )
-    leases = LeaseKeeper(database, settings, on_ready=signals.ready, on_suspicion=draining.suspect)
+    broker = running.broker
     register = Register(database)
     keys = KeyRing(database, signals, settings)
     tokens = Tokens(keys, settings)
@@ -161,7 +166,9 @@ def _wired(
     consuming = Consuming(broker, register, tasks)
     retention = Retention(database, register, broker, draining, signals, settings)
     watching = Watching(register, broker, consuming)
-    broker_address = BrokerAddress(is_tls=settings.tls is not None)
+    broker_address = BrokerAddress(
+        is_tls=running.is_tls if running.address else settings.tls is not None
+    )
     profiles = Profiles(broker.type, broker_address)
     events = EventServicer(
         Access(register, tokens, credentials, broker, broker_address),
@@ -178,7 +185,7 @@ def _wired(
     signals.on_ready.append(consuming.heard_ready)
     signals.on_changed += [consuming.heard_changed, watching.heard_changed]
     return _Parts(
-        signals, broker, leases, keys, publishing, consuming, draining, retention, watching,
+        signals, broker, running.loops, keys, publishing, consuming, draining, retention, watching,
         broker_address, services,
     )  # fmt: skip
 
@@ -206,7 +213,7 @@ def _start_loops(
 
     loops = (
         listener.run(),
-        parts.leases.run(),
+        *(loop() for loop in parts.loops),
         parts.consuming.run(),
         parts.watching.run(),
         parts.draining.run(parts.broker),

@@ -120,6 +120,7 @@ class QueueAccess:
         self._renewing = asyncio.Lock()
         self._token_changed = asyncio.Event()
         self._n_unauthenticated = 0
+        self.is_closed = self.is_drained = False
 
     async def metadata(self) -> tuple[tuple[str, str], ...]:
         """What authorises a call now; fetches the first token if there is none."""
@@ -127,6 +128,16 @@ class QueueAccess:
             await self.renew(None)
         assert self._token is not None
         return _bearer(self._token.text)
+
+    async def fresh_token(self) -> tuple[str, float | None]:
+        """A token that was minted now, and the seconds until it is half spent (None: never is)."""
+        await self.renew(self._token)
+        assert self._token is not None
+        return self._token.text, self._token.half_life_left
+
+    async def look(self) -> None:
+        """See what the MQS says of the queue now. Raises QueueRefused."""
+        await self.renew(self._token)
 
     async def keep_fresh(self) -> None:
         """Renew the token at half its life, until cancelled."""
@@ -174,6 +185,8 @@ class QueueAccess:
                 await backoff.wait()
                 continue
             profile = answer.profile
+            # As of now; a queue that was drained stays so.
+            self.is_closed, self.is_drained = profile.is_closed, profile.is_drained
             times = _token_times(profile.auth_token)
             # The broker's clock alone: a worker's own may be wrong by more than a token lives.
             life = times[1] - times[0] if times else profile.token_expire_time.seconds - time.time()

@@ -46,6 +46,7 @@ class QueueAddress:
     broker_address: str
     broker_tls: bool = False
     auth_token: str | None = field(default=None, repr=False)
+    broker_type: str = "postgres"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class PilotConfig:
     scratch_base: Path
     runner: RunnerKind = "apptainer"
     credential: str | None = field(default=None, repr=False)
+    mqs_address: str = ""
+    mqs_tls: bool = False
     mqs_ca: str | None = None
     infile_ext: str = ".in"
     outfile_ext: str = ".out"
@@ -133,6 +136,8 @@ def read_config(environ: Mapping[str, str]) -> PilotConfig:
         scratch_base=Path(environ.get("_CONDOR_SCRATCH_DIR") or Path.cwd() / "tmp").absolute(),
         runner=runner,
         credential=read.text("EWMS_PILOT_QUEUE_CREDENTIAL") or None,
+        mqs_address=read.text("EWMS_PILOT_MQS_ADDRESS"),
+        mqs_tls=read.boolean("EWMS_PILOT_MQS_TLS") or bool(read.text("EWMS_PILOT_MQS_CA")),
         mqs_ca=read.text("EWMS_PILOT_MQS_CA") or None,
         infile_ext=read.extension("EWMS_PILOT_INFILE_EXT", ".in"),
         outfile_ext=read.extension("EWMS_PILOT_OUTFILE_EXT", ".out"),
@@ -234,7 +239,7 @@ class _Reader:
         tokens = self._one_for_each(f"{prefix}_AUTH_TOKEN", len(mqids))
         tls = self._one_for_each(f"{prefix}_BROKER_TLS", len(mqids))
         for broker_type in types:
-            if broker_type not in ("", "postgres"):
+            if broker_type not in ("", "postgres", "rabbitmq"):
                 raise ConfigurationError(
                     f"{prefix}_BROKER_TYPE", f"this pilot cannot speak to {broker_type!r}"
                 )
@@ -244,8 +249,12 @@ class _Reader:
         if not all(addresses):
             raise ConfigurationError(f"{prefix}_BROKER_ADDRESS", "is required for each queue")
         return tuple(
-            QueueAddress(Mqid(mqid), address, is_tls.lower() in _TRUE, token or None)
-            for mqid, address, token, is_tls in zip(mqids, addresses, tokens, tls, strict=True)
+            QueueAddress(
+                Mqid(mqid), address, is_tls.lower() in _TRUE, token or None, kind or "postgres"
+            )
+            for mqid, address, token, is_tls, kind in zip(
+                mqids, addresses, tokens, tls, types, strict=True
+            )
         )
 
     def _one_for_each(self, name: str, count: int) -> list[str]:
@@ -275,6 +284,9 @@ def _string_map(name: str, text: str) -> dict[str, str]:
 
 
 def _require_access(config: PilotConfig) -> None:
+    queues = (*config.incoming, *config.outgoing)
+    if any(queue.broker_type == "rabbitmq" for queue in queues) and not config.mqs_address:
+        raise ConfigurationError("EWMS_PILOT_MQS_ADDRESS", "is required for queues on RabbitMQ")
     if config.credential:
         return
     for name, queues in (("INCOMING", config.incoming), ("OUTGOING", config.outgoing)):

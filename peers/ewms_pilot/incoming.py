@@ -19,7 +19,7 @@ import grpc.aio
 from ewms.mqs.v1 import event_service_pb2 as pb
 from ewms_pilot.access import QueueAccess
 from ewms_pilot.backoff import Backoff
-from ewms_pilot.deliveries import Held, Stream
+from ewms_pilot.deliveries import Feed, Held, Stream
 from ewms_pilot.environment import Mqid
 
 __all__ = ["Incoming"]
@@ -51,7 +51,7 @@ class Incoming:
         access: QueueAccess,
         credit: int,
         consumer: str,
-        ready: asyncio.Queue[tuple[Incoming, Held]],
+        ready: asyncio.Queue[tuple[Feed, Held]],
         on_change: Callable[[], None],
     ) -> None:
         self._access = access

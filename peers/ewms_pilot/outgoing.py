@@ -37,6 +37,10 @@ class Outgoing:
     def __init__(self, access: QueueAccess) -> None:
         self.access = access
 
+    async def run(self) -> None:
+        """Keep its token fresh, until cancelled."""
+        await self.access.keep_fresh()
+
     async def publish(self, incoming: Mqid, cause: pb.Event, payload: bytes) -> None:
         """Publish what the event `cause` of `incoming` led to, with its headers; confirmed.
 

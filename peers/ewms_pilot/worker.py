@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 
-from ewms_pilot.access import Channels, QueueAccess
+from ewms_pilot.access import Channels
 from ewms_pilot.chirps import Chirps, PilotStatus
-from ewms_pilot.deliveries import Held
-from ewms_pilot.environment import PilotConfig, QueueAddress
+from ewms_pilot.deliveries import Feed, Held
+from ewms_pilot.environment import PilotConfig
 from ewms_pilot.errors import CommandError, EventError, TaskErrorStop
-from ewms_pilot.incoming import Incoming
-from ewms_pilot.outgoing import Outgoing
+from ewms_pilot.queues import Queues
 from ewms_pilot.tasks import Tasks
 
 __all__ = ["Worker"]
@@ -49,7 +47,7 @@ class Worker:
         self._config = config
         self._tasks = tasks
         self._chirps = chirps
-        self._ready: asyncio.Queue[tuple[Incoming, Held]] = asyncio.Queue()
+        self._ready: asyncio.Queue[tuple[Feed, Held]] = asyncio.Queue()
         self._n_failed = 0
         self._n_success = 0
         self._has_message = False
@@ -58,21 +56,11 @@ class Worker:
         self._stopping: asyncio.Event = asyncio.Event()
         self._idle: asyncio.TimerHandle | None = None
 
-        def access(address: QueueAddress) -> QueueAccess:
-            return QueueAccess(address, channels.to(address), config.credential)
-
-        consumer = f"pilot {os.uname().nodename} {os.getpid()}"[:128]
+        queues = Queues(config, channels)
         self._incoming = [
-            Incoming(
-                access(address),
-                config.max_concurrent_tasks,
-                consumer,
-                self._ready,
-                self._watch_idleness,
-            )
-            for address in config.incoming
+            queues.feed(address, self._ready, self._watch_idleness) for address in config.incoming
         ]
-        self._outgoing = [Outgoing(access(address)) for address in config.outgoing]
+        self._outgoing = [queues.sink(address) for address in config.outgoing]
 
     async def run(self) -> None:
         """Work until every incoming queue is drained, or nothing came for too long.
@@ -84,7 +72,7 @@ class Worker:
         await self._tasks.initialize()
         self._chirps.status(PilotStatus.AWAITING_FIRST_MESSAGE)
         async with asyncio.TaskGroup() as group:
-            chores = [group.create_task(out.access.keep_fresh()) for out in self._outgoing]
+            chores = [group.create_task(out.run()) for out in self._outgoing]
             chores += [
                 group.create_task(self._work()) for _ in range(self._config.max_concurrent_tasks)
             ]
@@ -115,7 +103,7 @@ class Worker:
                 if not held.is_lost or (task is not None and task.cancelling()):
                     raise
 
-    async def _process(self, incoming: Incoming, held: Held) -> None:
+    async def _process(self, incoming: Feed, held: Held) -> None:
         started, event = time.monotonic(), held.message.event
         try:
             result = await self._tasks.run(event.payload)
@@ -133,7 +121,7 @@ class Worker:
             for queue in self._incoming:
                 queue.grant(self._config.prefetch)
 
-    async def _fail(self, incoming: Incoming, held: Held, error: EventError) -> None:
+    async def _fail(self, incoming: Feed, held: Held, error: EventError) -> None:
         event_id = held.message.event.event_id
         _LOG.error("event %s, delivery %d: %s", event_id, held.message.n_deliveries, error)
         self._n_failed += 1

@@ -48,6 +48,12 @@ class Capabilities:
         An event whose id it remembers is not published again.
     fences_publishers
         No event is confirmed after the queue's close; otherwise that is the publishers' promise.
+    retries_later
+        An event that is refused comes again behind the others; otherwise before them.
+    keeps_reasons
+        A dead letter says why its consumer refused it, and how often it was delivered.
+    returns_uncounted
+        A delivery that is given back does not count, and waits in its old place.
     """
 
     serves_events: bool
@@ -56,6 +62,9 @@ class Capabilities:
     settles_elsewhere: bool
     drops_repeats: bool
     fences_publishers: bool
+    retries_later: bool
+    keeps_reasons: bool
+    returns_uncounted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,12 @@ class Broker(Protocol):
 
         A broker elsewhere only writes down in it what it will declare after the commit: no
         transaction is open across a call.
+        """
+
+    async def make_ready(self, queues: Sequence[Queue]) -> None:
+        """Return once the queues, whose grant is committed, can be used.
+
+        Raises BrokerNotReady when they cannot yet; then it is called again.
         """
 
     async def delete_queues(self, tx: Transaction, queues: Sequence[Queue]) -> None:

@@ -16,7 +16,7 @@ from ewms.mqs.v1.event_service_pb2 import Event
 from ewms_mqs.brokers import BrokerType, Capabilities, Claimed, DeadLetterPage
 from ewms_mqs.brokers import postgres_dead_letters as dead_letters
 from ewms_mqs.brokers import postgres_statements as sql
-from ewms_mqs.brokers.postgres_calls import again, event_of, require
+from ewms_mqs.brokers.postgres_calls import again, change_queues, counts_of, event_of, require
 from ewms_mqs.brokers.postgres_settling import arguments_of, keys_of, made_id, outcome_of
 from ewms_mqs.config import MqsSettings
 from ewms_mqs.metrics import note_deliveries, note_published, note_settled
@@ -32,9 +32,6 @@ from ewms_mqs.model import (
 from ewms_postgres.database import Database, Transaction
 
 __all__ = ["PostgresBroker"]
-
-# Each of the locks that a transaction holds takes room in a table that all sessions share.
-_LOCKED_AT_ONCE = 500
 
 
 class PostgresBroker:
@@ -60,6 +57,9 @@ class PostgresBroker:
         settles_elsewhere=True,
         drops_repeats=True,
         fences_publishers=True,
+        retries_later=True,
+        keeps_reasons=True,
+        returns_uncounted=True,
     )
 
     def __init__(
@@ -79,6 +79,9 @@ class PostgresBroker:
     async def create_queues(self, tx: Transaction, queues: Sequence[Queue]) -> None:
         """Begin to count; the register's row is all else that a queue is here."""
         await tx.execute(sql.CREATE_COUNTS, queues=[queue.number for queue in queues])
+
+    async def make_ready(self, queues: Sequence[Queue]) -> None:
+        """Nothing is left to be done."""
 
     async def delete_queues(self, tx: Transaction, queues: Sequence[Queue]) -> None:
         """Leave the events to be deleted in the background, however many there are."""
@@ -184,24 +187,11 @@ class PostgresBroker:
 
     async def close_queues(self, queues: Sequence[QueueNo]) -> list[QueueNo]:
         """Close in the order of the numbers, some at a time."""
-        return await self._under_lock(queues, sql.CLOSE)
+        return await change_queues(self._database, queues, sql.CLOSE)
 
     async def drain_queues(self, queues: Sequence[QueueNo]) -> list[QueueNo]:
         """Mark in the order of the numbers, some at a time."""
-        return await self._under_lock(queues, sql.DRAIN)
-
-    async def _under_lock(self, queues: Sequence[QueueNo], change: Any) -> list[QueueNo]:
-        changed: list[QueueNo] = []
-        numbers = sorted(set(queues))
-        for start in range(0, len(numbers), _LOCKED_AT_ONCE):
-            some = numbers[start : start + _LOCKED_AT_ONCE]
-
-            async def work(tx: Transaction, some: list[QueueNo] = some) -> list[QueueNo]:
-                await tx.execute(sql.LOCK_QUEUES, queues=some)
-                return [row["queue_no"] for row in await tx.fetch(change, queues=some)]
-
-            changed += await self._database.transact(work)
-        return changed
+        return await change_queues(self._database, queues, sql.DRAIN)
 
     async def ready_queues(self, queues: Sequence[QueueNo]) -> list[QueueNo]:
         """Look for one waiting event in each."""
@@ -209,11 +199,11 @@ class PostgresBroker:
 
     async def counts(self, queues: Sequence[QueueNo]) -> dict[QueueNo, Counts]:
         """Sum up in one snapshot."""
-        return _counts_of(await self._database.fetch(sql.COUNTS, queues=list(queues)))
+        return counts_of(await self._database.fetch(sql.COUNTS, queues=list(queues)))
 
     async def changed_counts(self, within: timedelta) -> dict[QueueNo, Counts]:
         """Sum up what is new in one snapshot."""
-        return _counts_of(await self._database.fetch(sql.CHANGED_COUNTS, within=within))
+        return counts_of(await self._database.fetch(sql.CHANGED_COUNTS, within=within))
 
     async def list_dead_letters(self, queue: Queue, limit: int, after: int) -> DeadLetterPage:
         """Page by the number that dead letters are given."""
@@ -239,12 +229,3 @@ def _hash_of(event_id: str) -> bytes:
 def _place(row: Any) -> int:
     place: int = row["place"]
     return place
-
-
-def _counts_of(rows: Sequence[Any]) -> dict[QueueNo, Counts]:
-    return {
-        row["queue_no"]: Counts(
-            row["published"], row["depth"], row["in_flight"], row["done"], row["dead"]
-        )
-        for row in rows
-    }

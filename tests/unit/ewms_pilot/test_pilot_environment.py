@@ -81,7 +81,7 @@ def test_a_process_needs_arguments_and_a_container_an_image() -> None:
         ("QUEUE_INCOMING", ""),
         ("QUEUE_INCOMING_BROKER_ADDRESS", ""),
         ("QUEUE_INCOMING_BROKER_ADDRESS", "a;b"),
-        ("QUEUE_INCOMING_BROKER_TYPE", "rabbitmq"),
+        ("QUEUE_INCOMING_BROKER_TYPE", "pulsar"),
         ("QUEUE_INCOMING_BROKER_TLS", "perhaps"),
         ("TASK_IMAGE", ""),
         ("TASK_ARGS", "a 'b"),
@@ -110,6 +110,16 @@ def test_without_a_credential_each_queue_needs_a_token() -> None:
     with pytest.raises(ConfigurationError, match="INCOMING_AUTH_TOKEN"):
         read(QUEUE_CREDENTIAL="")
     assert read(QUEUE_CREDENTIAL="", QUEUE_INCOMING_AUTH_TOKEN="t").incoming[0].auth_token == "t"
+
+
+def test_queues_on_rabbitmq_need_the_mqs_that_has_their_tokens() -> None:
+    with pytest.raises(ConfigurationError, match="EWMS_PILOT_MQS_ADDRESS"):
+        read(QUEUE_INCOMING_BROKER_TYPE="rabbitmq")
+    config = read(QUEUE_INCOMING_BROKER_TYPE="rabbitmq", MQS_ADDRESS="mqs:1")
+    assert config.incoming[0].broker_type == "rabbitmq"
+    assert (config.mqs_address, config.mqs_tls) == ("mqs:1", False)
+    assert read(MQS_ADDRESS="mqs:1", MQS_CA="pem").mqs_tls
+    assert read(MQS_ADDRESS="mqs:1", MQS_TLS="true").mqs_tls
 
 
 def test_secrets_are_in_no_representation() -> None:

@@ -1,0 +1,35 @@
+"""An MQS on a real RabbitMQ, with a workflow whose queues are granted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from rabbit_mqs import RabbitMqs
+from rabbitmq_node import RabbitNode
+
+StartMqs = Callable[..., Awaitable[RabbitMqs]]
+
+
+@pytest.fixture
+async def start_mqs(
+    database_url: str, rabbitmq_node: RabbitNode, rabbitmq_vhost: str
+) -> AsyncIterator[StartMqs]:
+    """Starts an MQS with settings, and grants it a workflow with the queues `in` and `out`."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: object) -> RabbitMqs:
+            mqs = RabbitMqs(rabbitmq_node, rabbitmq_vhost, database_url, settings)
+            await mqs.start()
+            stack.push_async_callback(mqs.stop)
+            await mqs.grant("in", "out")
+            return mqs
+
+        yield start
+
+
+@pytest.fixture
+async def mqs(start_mqs: StartMqs) -> RabbitMqs:
+    """An MQS that counts a queue as quiet after six seconds."""
+    return await start_mqs()
