@@ -174,9 +174,9 @@ async def test_an_alias_that_is_not_public_is_not_found(client: AsyncClient) -> 
 async def test_a_broker_of_another_type_is_named(
     client: AsyncClient, wms: ScriptedWms, address: str
 ) -> None:
-    wms.queues = [public_queue("mq.example.org:5671", "t", broker_type="rabbitmq")]
+    wms.queues = [public_queue("mq.example.org:5671", "t", broker_type="pulsar")]
 
-    with pytest.raises(UnsupportedBroker, match=r"rabbitmq.*mq\.example\.org"):
+    with pytest.raises(UnsupportedBroker, match=r"pulsar.*mq\.example\.org"):
         await client.publish("WF-1", "input", [b"one"])
 
 
