@@ -156,9 +156,11 @@ class Database:
 
     @asynccontextmanager
     async def _lease(self) -> AsyncIterator[Any]:
+        # The driver makes a task for a deadline; where a connection is idle, none is needed.
+        limit = None if self._pool.get_idle_size() else _ACQUIRE_DEADLINE.total_seconds()
         with translated():
             try:
-                connection = await self._pool.acquire(timeout=_ACQUIRE_DEADLINE.total_seconds())
+                connection = await self._pool.acquire(timeout=limit)
             except TimeoutError as error:
                 raise DatabaseUnavailable("no database connection came free in time") from error
         try:

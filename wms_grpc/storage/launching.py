@@ -43,10 +43,6 @@ _IS_ANYONE_WAITING = statement("""
                    WHERE cluster_location = :location AND phase = 'PRE_LAUNCH')
 """)
 
-_TRY_LOCATION = statement("""
-    SELECT pg_try_advisory_xact_lock(hashtextextended('wms.launch:' || :location::text, 0))
-""")
-
 _HAS_ROOM = statement("""
     SELECT NOT EXISTS (SELECT FROM wms.taskforce
                        WHERE cluster_location = :location AND phase = 'PRE_LAUNCH')
@@ -96,11 +92,9 @@ async def launch(store: Store, location: ClusterLocation) -> Launch:
 async def has_room_at_once(executor: Executor, location: ClusterLocation) -> bool:
     """Whether one taskforce may be launched in this transaction, past nobody and within the limit.
 
-    Takes the location's lock until the transaction's end, but never waits for it: the caller holds
-    workflows, which `launch` locks after the location.
+    The caller has the location's lock, by `RevisionSet.lock`: it holds workflows, which `launch`
+    locks after the location, so it must never wait for that.
     """
-    if not await executor.fetchval(_TRY_LOCATION, location=location.name):
-        return False
     return bool(
         await executor.fetchval(_HAS_ROOM, location=location.name, limit=location.max_idle_workers)
     )

@@ -68,8 +68,9 @@ async def grant_queues(
 ) -> bool:
     """Store the grant of a workflow's queues and move its taskforces to PRE_LAUNCH.
 
-    A location's only taskforce goes on to PENDING_STARTER at once if nobody waits there and there
-    is room: that spares an idle system the launch loop's transaction. Returns False if the
+    With a plan, a location's only taskforce goes on to PENDING_STARTER at once if nobody waits
+    there and there is room: that spares an idle system the launch loop's transaction. Returns
+    False if the
     workflow has ended meanwhile: nothing is stored then, and its queues are released by the
     retirement. A paused workflow stays paused. Idempotent.
 
@@ -77,7 +78,8 @@ async def grant_queues(
     first revision, since without another one nothing of a workflow changes that has no queues yet.
     """
     cause = Cause("activation", "its queues are granted")
-    async with store.revising([workflow_id]) as revisions:
+    lonely = _lonely_locations(plan) if plan else ()
+    async with store.revising([workflow_id], lonely) as revisions:
         revision = revisions[workflow_id]
         if revision.workflow.state.is_terminal:
             return False
@@ -184,15 +186,21 @@ async def _as_submitted(
     return queues, await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
 
 
+def _lonely_locations(plan: Plan) -> list[str]:
+    """Where a workflow has one taskforce: several are for the launch loop, which counts them."""
+    n_taskforces = Counter(t.cluster_location for t in plan.taskforces)
+    return [name for name, n in n_taskforces.items() if n == 1]
+
+
 async def _launch_at_once(
     revisions: RevisionSet, taskforces: Sequence[Taskforce], locations: ClusterLocations
 ) -> list[Taskforce]:
     n_waiting = Counter(t.cluster_location for t in taskforces if t.phase is Phase.PRE_LAUNCH)
     roomy = set()
-    for name, n_taskforces in n_waiting.items():
+    for name in revisions.locations:
         location = locations.find(name)
-        # Several taskforces at one location are for the launch loop, which counts them one by one.
-        if location and n_taskforces == 1 and await has_room_at_once(revisions.tx, location):
+        # Workers may have been added since the plan.
+        if location and n_waiting[name] == 1 and await has_room_at_once(revisions.tx, location):
             roomy.add(name)
     return [
         advance(

@@ -53,8 +53,11 @@ class _Rows(Generic[RowT]):
             for name, column in self._columns.items()
             if name != self._key
         )
+        # In a subquery each, so that the planner does not look at how long they are: it would
+        # make a plan for each call, which costs more than to run it.
         arrays = ", ".join(
-            f":{self._table}_{name}::{column.type}[]" for name, column in self._columns.items()
+            f"(SELECT :{self._table}_{name}::{column.type}[])"
+            for name, column in self._columns.items()
         )
         return (
             f"UPDATE wms.{self._table} t SET {assigned}"

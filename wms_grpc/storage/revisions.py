@@ -11,7 +11,7 @@ Whoever locks taskforces, task directives or queues as well does so after the wo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -48,9 +48,23 @@ __all__ = ["Revision", "RevisionSet", "revising"]
 
 _log = structlog.get_logger(__name__)
 
+# In a subquery, an array is as long as it may be for the planner: it would otherwise take a plan
+# for this one array for cheaper, each time anew, and planning costs more than the statement.
 _LOCK = statement("""
     SELECT * FROM wms.workflow
-    WHERE workflow_id = ANY(:workflow_ids::text[])
+    WHERE workflow_id = ANY((SELECT :workflow_ids::text[])::text[])
+    ORDER BY workflow_id
+    FOR UPDATE
+""")
+
+# The same, and without waiting the locks of locations under which `launching.launch` runs.
+_LOCK_WITH_LOCATIONS = statement("""
+    SELECT *, ARRAY(
+      SELECT location FROM unnest(:locations::text[]) location
+      WHERE pg_try_advisory_xact_lock(hashtextextended('wms.launch:' || location, 0))
+    ) AS locked_locations
+    FROM wms.workflow
+    WHERE workflow_id = ANY((SELECT :workflow_ids::text[])::text[])
     ORDER BY workflow_id
     FOR UPDATE
 """)
@@ -171,14 +185,27 @@ class RevisionSet:
     def __init__(self, tx: Transaction) -> None:
         self.tx = tx
         self.changed = Changed()
+        self.locations: frozenset[str] = frozenset()
         self._revisions: dict[WorkflowId, Revision] = {}
 
-    async def lock(self, workflow_ids: Iterable[WorkflowId]) -> None:
+    async def lock(
+        self, workflow_ids: Iterable[WorkflowId], locations: Collection[str] = ()
+    ) -> None:
         """Lock workflows, in the order of their ids. One that does not exist is left out.
+
+        With `locations`, also those of these cluster locations that nobody else has locked; they
+        are then in the attribute of that name.
 
         To be called once in a transaction: two calls could lock in two orders.
         """
-        rows = await self.tx.fetch(_LOCK, workflow_ids=sorted(set(workflow_ids)))
+        ids = sorted(set(workflow_ids))
+        if locations:
+            rows = await self.tx.fetch(
+                _LOCK_WITH_LOCATIONS, workflow_ids=ids, locations=list(locations)
+            )
+            self.locations = frozenset(rows[0]["locked_locations"]) if rows else frozenset()
+        else:
+            rows = await self.tx.fetch(_LOCK, workflow_ids=ids)
         now = datetime.now(UTC)
         self._revisions = {
             WorkflowId(row["workflow_id"]): Revision(workflow_from(row), now) for row in rows
@@ -201,6 +228,7 @@ async def revising(
     db: Database,
     workflow_ids: Iterable[WorkflowId],
     on_commit: Callable[[Sequence[CommittedPart], AbstractSet[Topic]], None],
+    locations: Collection[str] = (),
 ) -> AsyncIterator[RevisionSet]:
     """Change workflows in one transaction, one revision each.
 
@@ -213,6 +241,8 @@ async def revising(
     on_commit
         Is given what was committed, at once after the commit, and the topics that concerns: it
         wakes who watches and who works on.
+    locations
+        Cluster locations to lock with the workflows, see `RevisionSet.lock`.
 
     Nothing is written for a workflow that was not changed. If the block raises, nothing is.
     """
@@ -220,7 +250,7 @@ async def revising(
     async with db.transaction() as tx:
         revisions = RevisionSet(tx)
         if ids:
-            await revisions.lock(ids)
+            await revisions.lock(ids, locations)
         yield revisions
         needed = [revision for revision in revisions.all() if revision.is_needed]
         if needed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Store:
     on_commit: Callable[[Sequence[CommittedPart], AbstractSet[Topic]], None]
 
     def revising(
-        self, workflow_ids: Iterable[WorkflowId]
+        self, workflow_ids: Iterable[WorkflowId], locations: Collection[str] = ()
     ) -> AbstractAsyncContextManager[RevisionSet]:
         """Change workflows in one transaction; see `storage.revisions.revising`."""
-        return revising(self.db, workflow_ids, self.on_commit)
+        return revising(self.db, workflow_ids, self.on_commit, locations)
