@@ -11,7 +11,7 @@ Whoever locks taskforces, task directives or queues as well does so after the wo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -42,9 +42,14 @@ from wms_grpc.domain.topics import (
 from wms_grpc.storage import messages
 from wms_grpc.storage.encoded_revisions import CommittedPart, encode_revision
 from wms_grpc.storage.records import workflow_from
-from wms_grpc.storage.revision_write import Changed, WrittenLine, write_revisions
+from wms_grpc.storage.revision_write import (
+    Changed,
+    WrittenLine,
+    write_revisions,
+    write_unread,
+)
 
-__all__ = ["Revision", "RevisionSet", "revising"]
+__all__ = ["Revision", "RevisionSet", "revising", "write_at_once"]
 
 _log = structlog.get_logger(__name__)
 
@@ -52,18 +57,6 @@ _log = structlog.get_logger(__name__)
 # for this one array for cheaper, each time anew, and planning costs more than the statement.
 _LOCK = statement("""
     SELECT * FROM wms.workflow
-    WHERE workflow_id = ANY((SELECT :workflow_ids::text[])::text[])
-    ORDER BY workflow_id
-    FOR UPDATE
-""")
-
-# The same, and without waiting the locks of locations under which `launching.launch` runs.
-_LOCK_WITH_LOCATIONS = statement("""
-    SELECT *, ARRAY(
-      SELECT location FROM unnest(:locations::text[]) location
-      WHERE pg_try_advisory_xact_lock(hashtextextended('wms.launch:' || location, 0))
-    ) AS locked_locations
-    FROM wms.workflow
     WHERE workflow_id = ANY((SELECT :workflow_ids::text[])::text[])
     ORDER BY workflow_id
     FOR UPDATE
@@ -182,30 +175,31 @@ class RevisionSet:
     finds it there and not in the table.
     """
 
-    def __init__(self, tx: Transaction) -> None:
-        self.tx = tx
+    def __init__(self, tx: Transaction | None) -> None:
+        self._tx = tx
         self.changed = Changed()
-        self.locations: frozenset[str] = frozenset()
         self._revisions: dict[WorkflowId, Revision] = {}
 
-    async def lock(
-        self, workflow_ids: Iterable[WorkflowId], locations: Collection[str] = ()
-    ) -> None:
-        """Lock workflows, in the order of their ids. One that does not exist is left out.
+    @classmethod
+    def unread(cls, workflow: Workflow) -> RevisionSet:
+        """One of a workflow that is taken to be so, without a transaction; see `write_at_once`."""
+        revisions = cls(None)
+        revisions._revisions = {workflow.workflow_id: Revision(workflow, datetime.now(UTC))}
+        return revisions
 
-        With `locations`, also those of these cluster locations that nobody else has locked; they
-        are then in the attribute of that name.
+    @property
+    def tx(self) -> Transaction:
+        """The transaction. Whoever asks for it reads or writes, which needs one."""
+        if self._tx is None:
+            raise LookupError("there is no transaction")
+        return self._tx
+
+    async def lock(self, workflow_ids: Iterable[WorkflowId]) -> None:
+        """Lock workflows, in the order of their ids. One that does not exist is left out.
 
         To be called once in a transaction: two calls could lock in two orders.
         """
-        ids = sorted(set(workflow_ids))
-        if locations:
-            rows = await self.tx.fetch(
-                _LOCK_WITH_LOCATIONS, workflow_ids=ids, locations=list(locations)
-            )
-            self.locations = frozenset(rows[0]["locked_locations"]) if rows else frozenset()
-        else:
-            rows = await self.tx.fetch(_LOCK, workflow_ids=ids)
+        rows = await self.tx.fetch(_LOCK, workflow_ids=sorted(set(workflow_ids)))
         now = datetime.now(UTC)
         self._revisions = {
             WorkflowId(row["workflow_id"]): Revision(workflow_from(row), now) for row in rows
@@ -228,7 +222,6 @@ async def revising(
     db: Database,
     workflow_ids: Iterable[WorkflowId],
     on_commit: Callable[[Sequence[CommittedPart], AbstractSet[Topic]], None],
-    locations: Collection[str] = (),
 ) -> AsyncIterator[RevisionSet]:
     """Change workflows in one transaction, one revision each.
 
@@ -241,8 +234,6 @@ async def revising(
     on_commit
         Is given what was committed, at once after the commit, and the topics that concerns: it
         wakes who watches and who works on.
-    locations
-        Cluster locations to lock with the workflows, see `RevisionSet.lock`.
 
     Nothing is written for a workflow that was not changed. If the block raises, nothing is.
     """
@@ -250,7 +241,7 @@ async def revising(
     async with db.transaction() as tx:
         revisions = RevisionSet(tx)
         if ids:
-            await revisions.lock(ids, locations)
+            await revisions.lock(ids)
         yield revisions
         needed = [revision for revision in revisions.all() if revision.is_needed]
         if needed:
@@ -258,6 +249,23 @@ async def revising(
             topics = {topic for revision in needed for topic in revision.topics()}
             tx.after_commit(lambda: on_commit(parts, topics))
             tx.after_commit(lambda: _log_states_soon(needed))
+
+
+async def write_at_once(
+    db: Database,
+    revisions: RevisionSet,
+    room: Mapping[str, int],
+    on_commit: Callable[[Sequence[CommittedPart], AbstractSet[Topic]], None],
+) -> None:
+    """Write the revision of an unread workflow, in one statement instead of a transaction.
+
+    Raises ConcurrencyConflict as `revision_write.write_unread` does.
+    """
+    (revision,) = revisions.all()
+    parts, lines = await _encoded([revision])
+    await write_unread(db, revision.workflow, revisions.changed, parts, lines, room)
+    on_commit(parts, revision.topics())
+    _log_states_soon([revision])
 
 
 def _log_states_soon(revisions: Sequence[Revision]) -> None:
@@ -281,6 +289,16 @@ def _log_states(revisions: Iterable[Revision]) -> None:
 async def _write(
     tx: Transaction, revisions: Sequence[Revision], changed: Changed
 ) -> list[CommittedPart]:
+    parts, lines = await _encoded(revisions)
+    workflows = [revision.workflow for revision in revisions]
+    await write_revisions(tx, workflows, changed, parts, lines)
+    return parts
+
+
+async def _encoded(
+    revisions: Sequence[Revision],
+) -> tuple[list[CommittedPart], list[WrittenLine]]:
+    """Number the revisions and encode them; return their lines of history, too."""
     parts: list[CommittedPart] = []
     for number, revision in enumerate(revisions):
         parts += revision.parts()
@@ -292,6 +310,4 @@ async def _write(
         for revision in revisions
         for line in revision.history
     ]
-    workflows = [revision.workflow for revision in revisions]
-    await write_revisions(tx, workflows, changed, parts, lines)
-    return parts
+    return parts, lines
