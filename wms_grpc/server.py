@@ -38,6 +38,7 @@ from wms_grpc.domain.topics import Topic
 from wms_grpc.engine.activation import Activator
 from wms_grpc.engine.draining import follow_queues, run_closing
 from wms_grpc.engine.feed import Feed, FeedSettings
+from wms_grpc.engine.firing import run_firing
 from wms_grpc.engine.launch import run_launch
 from wms_grpc.engine.mqs import Mqs
 from wms_grpc.engine.outbox import OutboxSettings
@@ -229,6 +230,7 @@ class _Parts:
             run_closing(store, mqs, wakeups, grace),
             follow_queues(store, mqs, grace),
             run_retirement(store, mqs, wakeups),
+            run_firing(store, wakeups, self._settings.locations),
         ]
 
     def _committed(self, parts: Sequence[CommittedPart], topics: AbstractSet[Topic]) -> None:

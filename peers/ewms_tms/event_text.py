@@ -17,6 +17,7 @@ __all__ = [
     "append",
     "cluster_removed",
     "cluster_submitted",
+    "ended_by_signal",
     "evicted",
     "executing",
     "exited",
@@ -121,6 +122,12 @@ def evicted(cluster: int, proc: int, reason: str, signal: int | None = None) -> 
 def exited(cluster: int, proc: int, code: int) -> str:
     """A proc's worker exited, and the proc has ended with it."""
     body = f"Job terminated.\n\t(1) Normal termination (return value {code})\n"
+    return _event(5, cluster, proc, f"{body}{_USAGE}{_TOTAL_USAGE}{_BYTES}{_TOTAL_BYTES}")
+
+
+def ended_by_signal(cluster: int, proc: int, number: int) -> str:
+    """A proc's worker was ended by a signal, and the proc has ended with it."""
+    body = f"Job terminated.\n\t(0) Abnormal termination (signal {number})\n\t(0) No core file\n"
     return _event(5, cluster, proc, f"{body}{_USAGE}{_TOTAL_USAGE}{_BYTES}{_TOTAL_BYTES}")
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ewms.wms.v1 import task_pb2, tms_service_pb2
-from ewms_tms.grid import Refused, Submission, TaskforceUuid, WorkerLimits
+from ewms.wms.v1 import task_kinds_pb2, task_pb2, tms_service_pb2
+from ewms_tms.grid import BatchJob, Refused, Submission, TaskforceUuid, WorkerLimits
 
 __all__ = ["PilotSettings", "Runner", "compose_submission", "pilot_environment", "size_bytes"]
 
@@ -59,6 +59,9 @@ def compose_submission(start: tms_service_pb2.StartAssignment, pilot: PilotSetti
     """
     taskforce = start.taskforce
     limits = worker_limits(taskforce.worker_config)
+    is_batch = start.task_directive.WhichOneof("work") == "batch"
+    if is_batch and start.task_directive.task_image:
+        raise Refused("batch tasks in an image are not run here yet")
     input_files = tuple(taskforce.pilot_config.input_files)
     submission = Submission(
         taskforce=TaskforceUuid(taskforce.taskforce_uuid),
@@ -68,12 +71,20 @@ def compose_submission(start: tms_service_pb2.StartAssignment, pilot: PilotSetti
         keep_output=taskforce.worker_config.do_transfer_worker_stdouterr,
         input_files=input_files,
         description=_description(start, limits, pilot.image),
-        environment=pilot_environment(start, pilot),
+        environment={} if is_batch else pilot_environment(start, pilot),
+        job=_batch_job(start.task_directive.batch) if is_batch else None,
     )
     for name, value in submission.description.items():
         if _CONTROL.search(value):
             raise Refused(f"{name} has control characters")
     return submission
+
+
+def _batch_job(batch: task_kinds_pb2.BatchSpec) -> BatchJob:
+    words = (batch.executable, *batch.arguments, *batch.environment.values())
+    if any("\0" in word for word in words):
+        raise Refused("an argument or a variable of the batch task has the character NUL")
+    return BatchJob((batch.executable, *batch.arguments), dict(batch.environment))
 
 
 def worker_limits(config: task_pb2.WorkerConfig) -> WorkerLimits:

@@ -7,6 +7,7 @@ from typing import Final
 
 from ewms.wms.v1 import task_pb2, workflow_service_pb2
 from ewms_rpc.errors import FieldViolation
+from wms_grpc.api.task_kinds import recovery_from, work_from
 from wms_grpc.domain.ids import WorkflowId
 from wms_grpc.domain.model import PilotConfig, WorkerConfig
 from wms_grpc.domain.submission import ClusterLocations, Submission, TaskSpec
@@ -80,6 +81,9 @@ def _task(task: task_pb2.TaskSpec) -> TaskSpec:
         n_workers=task.n_workers,
         worker_config=_worker_config(task.worker_config),
         pilot_config=_pilot_config(task.pilot_config),
+        depends_on=tuple(task.depends_on),
+        recovery=recovery_from(task.recovery) if task.HasField("recovery") else None,
+        work=work_from(task),
     )
 
 

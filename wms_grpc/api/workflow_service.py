@@ -51,7 +51,7 @@ class WorkflowService:
         submitted = messages_of(plan)
         if request.validate_only:
             return submit_response(submitted)
-        is_claimed = self.activator.can_take
+        is_claimed = self.activator.can_take and bool(plan.queues)
         if not await insert_plan(self.store, plan, submitted, key, is_claimed=is_claimed):
             return await submitted_before(self.store, key)
         if is_claimed:
@@ -159,6 +159,18 @@ class WorkflowService:
             self.grace,
         )
         return pb.CloseQueueResponse(queue=messages.queue_message(queue))
+
+    async def SignalTask(
+        self, request: pb.SignalTaskRequest, context: CallContext
+    ) -> pb.SignalTaskResponse:
+        await steering.signal_task(
+            self.store,
+            WorkflowId(request.workflow_id),
+            request.task,
+            request.signal,
+            request_key(request, context),
+        )
+        return pb.SignalTaskResponse()
 
     async def ListDeadLetters(
         self, request: pb.ListDeadLettersRequest, context: CallContext

@@ -2,8 +2,9 @@
 
 A public queue closes once its user has said that no more comes and every task that writes to it is
 done. A private queue closes when every task that writes to it is done. A task is done when all its
-input queues are drained. A workflow succeeds when every task is done. A task on a cycle of queues,
-or fed from one, is never done by itself.
+input queues are drained. A workflow succeeds when every task is done, unless it has a net, whose
+end is the engine's matter; tasks that are no containers have no queues and no part in this. A task
+on a cycle of queues, or fed from one, is never done by itself.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def drain(
     after: list[TaskDirective] = []
     newly_done: list[TaskDirective] = []
     for directive in directives:
-        if not directive.is_done and drained.issuperset(directive.input_queues):
+        is_container = directive.work is None
+        if is_container and not directive.is_done and drained.issuperset(directive.input_queues):
             done = replace(directive, is_done=True, done_time=now, stop_due=now + grace)
             newly_done.append(done)
             after.append(done)
@@ -60,7 +62,7 @@ def drain(
             for queue in queues
         ],
         newly_done=newly_done,
-        is_finished=all(directive.is_done for directive in after),
+        is_finished=all(directive.is_done and directive.state is None for directive in after),
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "WorkflowId",
     "new_mqid",
     "new_workflow_id",
+    "number_of_task",
     "task_id_of",
     "taskforce_id",
     "workflow_of_task",
@@ -48,6 +49,11 @@ def task_id_of(workflow_id: WorkflowId, number: int) -> TaskId:
 def taskforce_id(task_id: TaskId, number: int) -> TaskforceId:
     """Return the id of a task's taskforce, counted from 0 in the order of creation."""
     return TaskforceId(f"TF-{task_id.removeprefix('TK-')}-{number:x}")
+
+
+def number_of_task(task_id: TaskId) -> int:
+    """Return the task's number in its workflow."""
+    return int(task_id.rpartition("-")[2], 16)
 
 
 def workflow_of_task(task_id: str) -> WorkflowId | None:

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from wms_grpc.domain.ids import Mqid, TaskforceId, TaskId, WorkflowId
+
+if TYPE_CHECKING:
+    # The kinds of task are made of the values here.
+    from wms_grpc.domain.tasks import Recovery, Work
 
 __all__ = [
     "Assignment",
@@ -22,6 +26,7 @@ __all__ = [
     "PilotConfig",
     "Queue",
     "TaskDirective",
+    "TaskState",
     "Taskforce",
     "WorkerConfig",
     "Workflow",
@@ -79,6 +84,18 @@ class Phase(StrEnum):
         return self is Phase.CONDOR_COMPLETE or self is Phase.FAILED
 
 
+class TaskState(StrEnum):
+    """Where a task of a net stands; the names are the contract's."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    RETRYING = "RETRYING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+    STOPPED = "STOPPED"
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """Who brings a change about, why, and when by their own clock."""
@@ -132,7 +149,11 @@ class PilotConfig:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A workflow's row."""
+    """A workflow's row.
+
+    Of one with a net, `n_active` counts the occurrences that have not ended, and `n_failures` the
+    failures that stand.
+    """
 
     workflow_id: WorkflowId
     owner: str
@@ -156,16 +177,23 @@ class Workflow:
     activation_due: datetime | None = None
     claim_until: datetime | None = None
     release_due: datetime | None = None
+    has_net: bool = False
+    n_active: int = 0
+    n_failures: int = 0
 
     @property
     def is_granted(self) -> bool:
-        """Whether the workflow has its queues."""
+        """Whether the workflow has its queues, or needs none."""
         return self.active_time is not None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskDirective:
-    """A task directive's row; immutable but for the last three."""
+    """A task directive's row; immutable but for the last six.
+
+    `work` is None for a container task, whose fields stand before it. `state` and what follows it
+    are of a net, and None or empty where there is none.
+    """
 
     task_id: TaskId
     workflow_id: WorkflowId
@@ -186,9 +214,15 @@ class TaskDirective:
     n_workers: int
     worker_config: WorkerConfig
     pilot_config: PilotConfig
+    depends_on: tuple[str, ...] = ()
+    recovery: Recovery | None = None
+    work: Work | None = None
     is_done: bool = False
     done_time: datetime | None = None
     stop_due: datetime | None = None
+    state: TaskState | None = None
+    state_reason: str = ""
+    n_tries: int = 0
 
     @property
     def mqids(self) -> tuple[Mqid, ...]:

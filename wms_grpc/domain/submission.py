@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from wms_grpc.domain.model import PilotConfig, WorkerConfig
+from wms_grpc.domain.tasks import Recovery, Work
 
 __all__ = ["ClusterLocation", "ClusterLocations", "Submission", "TaskSpec"]
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """One task of a submission."""
+    """One task of a submission. `work` is None for a container task."""
 
     name: str
     cluster_locations: tuple[str, ...]
@@ -27,6 +28,14 @@ class TaskSpec:
     n_workers: int
     worker_config: WorkerConfig
     pilot_config: PilotConfig
+    depends_on: tuple[str, ...] = ()
+    recovery: Recovery | None = None
+    work: Work | None = None
+
+    @property
+    def is_container(self) -> bool:
+        """Whether pilots run it on the events of its queues."""
+        return self.work is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,11 @@ class Submission:
     priority: int
     public_aliases: tuple[str, ...]
     tasks: tuple[TaskSpec, ...]
+
+    @property
+    def has_net(self) -> bool:
+        """Whether its tasks are ordered, or some of them are no containers."""
+        return any(spec.depends_on or spec.recovery or not spec.is_container for spec in self.tasks)
 
 
 @dataclass(frozen=True, slots=True)

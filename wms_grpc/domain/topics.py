@@ -12,6 +12,7 @@ from wms_grpc.domain.model import Phase, Taskforce, Workflow, WorkflowState
 __all__ = [
     "ACTIVATION",
     "CLOSING",
+    "FIRING",
     "LAUNCH_ANYWHERE",
     "OFFERED",
     "RETIREMENT",
@@ -28,6 +29,7 @@ ACTIVATION: Final = Topic("activation")
 OFFERED: Final = Topic("offered")
 CLOSING: Final = Topic("closing")
 RETIREMENT: Final = Topic("retirement")
+FIRING: Final = Topic("firing")
 LAUNCH_ANYWHERE: Final = Topic("launch")
 
 _LAUNCHED = (Phase.PENDING_STARTER, Phase.CONDOR_SUBMIT)

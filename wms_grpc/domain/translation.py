@@ -29,11 +29,14 @@ from wms_grpc.domain.model import (
     Queue,
     TaskDirective,
     Taskforce,
+    TaskState,
     Workflow,
     WorkflowState,
 )
+from wms_grpc.domain.net_plan import NetPlan, kind_of, net_violations, plan_net
 from wms_grpc.domain.sizes import parse_size
 from wms_grpc.domain.submission import ClusterLocation, ClusterLocations, Submission, TaskSpec
+from wms_grpc.domain.tasks import BatchWork, WaitWork
 
 __all__ = [
     "DEFAULT_PRIORITY",
@@ -64,6 +67,7 @@ class Plan:
     directives: tuple[TaskDirective, ...]
     taskforces: tuple[Taskforce, ...]
     queues: tuple[Queue, ...]
+    net: NetPlan | None = None
 
 
 def translate(submission: Submission, locations: ClusterLocations, now: datetime) -> Plan:
@@ -72,10 +76,11 @@ def translate(submission: Submission, locations: ClusterLocations, now: datetime
     if violations:
         raise InvalidSubmission(violations)
     workflow_id = new_workflow_id(now)
+    net = plan_net(submission.tasks, _names(submission)) if submission.has_net else None
     queues = _queues(submission, workflow_id)
     mqids = {queue.alias: queue.mqid for queue in queues}
     directives = tuple(
-        _directive(spec, number, workflow_id, mqids, locations, now)
+        _directive(spec, number, workflow_id, mqids, locations, now, has_net=submission.has_net)
         for number, spec in enumerate(submission.tasks)
     )
     cause = Cause(f"user {submission.owner}", "submission")
@@ -90,6 +95,7 @@ def translate(submission: Submission, locations: ClusterLocations, now: datetime
             now=now,
         )
         for directive in directives
+        if directive.work is None and (net is None or net.transitions[directive.number].is_first)
         for number, location in enumerate(directive.cluster_locations)
     )
     workflow = Workflow(
@@ -98,16 +104,18 @@ def translate(submission: Submission, locations: ClusterLocations, now: datetime
         name=submission.name,
         labels=submission.labels,
         priority=submission.priority,
-        state=WorkflowState.PENDING,
-        pending_reason="its queues are being asked for",
+        state=WorkflowState.PENDING if queues else WorkflowState.ACTIVE,
+        pending_reason="its queues are being asked for" if queues else "",
         create_time=now,
+        active_time=None if queues else now,
         revision=1,
         n_tasks=len(directives),
         n_taskforces=len(taskforces),
         n_unended=len(taskforces),
-        activation_due=now,
+        activation_due=now if queues else None,
+        has_net=net is not None,
     )
-    return Plan(workflow, directives, taskforces, queues)
+    return Plan(workflow, directives, taskforces, queues, net)
 
 
 def new_taskforce(
@@ -149,6 +157,8 @@ def _directive(
     mqids: dict[str, Mqid],
     locations: ClusterLocations,
     now: datetime,
+    *,
+    has_net: bool,
 ) -> TaskDirective:
     return TaskDirective(
         task_id=task_id_of(workflow_id, number),
@@ -169,9 +179,13 @@ def _directive(
         output_aliases=spec.output_aliases,
         input_queues=tuple(mqids[alias] for alias in spec.input_aliases),
         output_queues=tuple(mqids[alias] for alias in spec.output_aliases),
-        n_workers=spec.n_workers,
+        n_workers=spec.work.n_procs if isinstance(spec.work, BatchWork) else spec.n_workers,
         worker_config=spec.worker_config,
         pilot_config=spec.pilot_config,
+        depends_on=spec.depends_on,
+        recovery=spec.recovery,
+        work=spec.work,
+        state=TaskState.WAITING if has_net else None,
     )
 
 
@@ -201,7 +215,7 @@ def violations_of(submission: Submission, locations: ClusterLocations) -> Iterat
     for index, alias in enumerate(submission.public_aliases):
         if alias not in read and alias not in written:
             yield Violation(f"public_queue_aliases[{index}]", f"no task uses {alias!r}")
-    names = Counter(_name(spec, number) for number, spec in enumerate(submission.tasks))
+    names = Counter(_names(submission))
     for index, spec in enumerate(submission.tasks):
         path = f"tasks[{index}]"
         if names[_name(spec, index)] > 1:
@@ -212,10 +226,60 @@ def violations_of(submission: Submission, locations: ClusterLocations) -> Iterat
                     f"{path}.input_queue_aliases[{number}]",
                     f"nobody writes to {alias!r}: it is not public and no task's output",
                 )
+        yield from _kind_violations(spec, path)
         yield from _location_violations(spec, path, locations)
         yield from _config_violations(spec, path)
+    if submission.has_net:
+        yield from net_violations(submission.tasks, _names(submission))
     if sum(len(spec.cluster_locations) for spec in submission.tasks) > _MAX_TASKFORCES:
         yield Violation("tasks", f"make more than {_MAX_TASKFORCES} taskforces")
+
+
+def _kind_violations(spec: TaskSpec, path: str) -> Iterator[Violation]:
+    try:
+        kind = kind_of(spec.work)
+    except LookupError as error:
+        yield Violation(path, f"{error.args[0]} is a kind of task that is not run here yet")
+        return
+    yield from _work_violations(spec, path)
+    needed: dict[str, object] = {}
+    foreign: dict[str, object] = {"init_image": spec.init_image, "task_args": spec.task_args}
+    if kind == "container":
+        needed = {
+            "cluster_locations": spec.cluster_locations,
+            "input_queue_aliases": spec.input_aliases,
+            "task_image": spec.task_image,
+        }
+        foreign = {}
+        if spec.n_workers < 1:
+            yield Violation(f"{path}.n_workers", "must be from 1 to 1000000")
+    else:
+        foreign |= {
+            "input_queue_aliases": spec.input_aliases,
+            "output_queue_aliases": spec.output_aliases,
+        }
+        place: dict[str, object] = {"cluster_locations": spec.cluster_locations}
+        needed, foreign = (place, foreign) if kind == "batch" else ({}, foreign | place)
+    for field, value in needed.items():
+        if not value:
+            words = "must not be empty" if value == "" else "must have at least 1 item, has 0"
+            yield Violation(f"{path}.{field}", words)
+    for field, value in foreign.items():
+        if value:
+            yield Violation(f"{path}.{field}", f"is nothing that a {kind} task has")
+
+
+def _work_violations(spec: TaskSpec, path: str) -> Iterator[Violation]:
+    match spec.work:
+        case WaitWork(seconds=None, signal=""):
+            yield Violation(f"{path}.wait", "must have a duration or a signal")
+        case WaitWork(seconds=seconds) if seconds is not None and seconds < 0:
+            yield Violation(f"{path}.wait.duration", "must not be below zero")
+        case BatchWork(success=rule):
+            if rule.at_least is not None and rule.at_least < 1:
+                yield Violation(f"{path}.batch.success.at_least", "must be at least 1")
+            if rule.share is not None and not 0 < rule.share <= 1:
+                yield Violation(f"{path}.batch.success.share", "must be above 0 and at most 1")
 
 
 def _location_violations(
@@ -253,6 +317,10 @@ def _config_violations(spec: TaskSpec, path: str) -> Iterator[Violation]:
     for field, text in texts.items():
         if _CONTROL.search(text):
             yield Violation(f"{path}.{field}", "must not hold control characters")
+
+
+def _names(submission: Submission) -> list[str]:
+    return [_name(spec, number) for number, spec in enumerate(submission.tasks)]
 
 
 def _name(spec: TaskSpec, number: int) -> str:

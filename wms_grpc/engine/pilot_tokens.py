@@ -59,8 +59,10 @@ class PilotTokens:
         self, workflow_id: WorkflowId, taskforce_uuid: TaskforceId, mqids: Sequence[Mqid]
     ) -> RefreshTokensResponse | None:
         """Return what a taskforce's pilots need; None, with the reason logged, if it is not to be
-        had now.
+        had now. Jobs of a task without queues have no pilot, and need nothing.
         """
+        if not mqids:
+            return RefreshTokensResponse()
         ahead = self._ahead.pop(taskforce_uuid, None)
         if ahead is not None:
             await asyncio.wait([ahead])

@@ -20,7 +20,9 @@ __all__ = ["note_attention"]
 
 _TASKS = statement("""
     SELECT task_id, name FROM wms.task_directive
-    WHERE workflow_id = :workflow_id AND NOT is_done ORDER BY number
+    WHERE workflow_id = :workflow_id AND NOT is_done AND NOT spec ? 'work'
+      AND (state IS NULL OR state = 'RUNNING')
+    ORDER BY number
 """)
 
 # What is large is read of those alone that are spoken of.

@@ -22,11 +22,13 @@ from wms_grpc.domain.phases import advance, stop
 from wms_grpc.domain.settlement import end
 from wms_grpc.domain.submission import ClusterLocations
 from wms_grpc.domain.translation import Plan
+from wms_grpc.storage import nets as net_storage
 from wms_grpc.storage import queues as queue_storage
 from wms_grpc.storage import taskforces as taskforce_storage
 from wms_grpc.storage.attention import note_attention
 from wms_grpc.storage.pacing import paced
 from wms_grpc.storage.queues import QueueState
+from wms_grpc.storage.revision_write import BEGIN
 from wms_grpc.storage.revisions import Revision, RevisionSet
 from wms_grpc.storage.store import Store
 
@@ -53,6 +55,8 @@ async def end_workflow(
         revision.workflow, state, cause.context or f"ended by {cause.source}", revision.now
     )
     revision.record("STATE_CHANGE", workflow_id, state, cause)
+    if revision.workflow.has_net:
+        await net_storage.stop(revisions, revision)
     before = await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
     after = await paced(lambda taskforce: stop(taskforce, cause, revision.now), before)
     await taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
@@ -237,6 +241,9 @@ async def _save_grant(
     queue_storage.save_queues(revisions, {queue.mqid: queue for queue in queues}, granted.queues)
     before = {taskforce.taskforce_uuid: taskforce for taskforce in taskforces}
     await taskforce_storage.save(revisions, before, granted.taskforces)
+    for revision in revisions.all():
+        if revision.workflow.has_net:
+            revisions.tell_engine(revision.workflow.workflow_id, BEGIN)
 
 
 async def _drain(revisions: RevisionSet, revision: Revision, grace: timedelta) -> None:
@@ -250,6 +257,8 @@ async def _drain(revisions: RevisionSet, revision: Revision, grace: timedelta) -
         revision.record(
             "TASK", directive.task_id, "done", Cause("draining", "its inputs are drained")
         )
+        if revision.workflow.has_net:
+            revisions.tell_engine(workflow_id, "drained", directive.number)
     if drainage.is_finished and not revision.workflow.state.is_terminal:
         cause = Cause("draining", "every task is done")
         revision.workflow = end(

@@ -23,6 +23,8 @@ from wms_grpc.domain.model import (
     WorkerConfig,
     Workflow,
 )
+from wms_grpc.storage.task_work import STATE as TASK_STATE
+from wms_grpc.storage.task_work import recovery_message, set_work
 
 __all__ = [
     "pilot_status_counts",
@@ -76,12 +78,13 @@ def workflow_message(workflow: Workflow) -> workflow_pb2.Workflow:
         n_tasks=workflow.n_tasks,
         n_taskforces=workflow.n_taskforces,
         hold_running=workflow.hold_running,
+        has_net=workflow.has_net,
     )
 
 
 def task_directive_message(directive: TaskDirective) -> task_pb2.TaskDirective:
     """Return the task directive."""
-    return task_pb2.TaskDirective(
+    message = task_pb2.TaskDirective(
         task_id=directive.task_id,
         workflow_id=directive.workflow_id,
         create_time=timestamp(directive.create_time),
@@ -102,7 +105,14 @@ def task_directive_message(directive: TaskDirective) -> task_pb2.TaskDirective:
         pilot_config=_pilot_config(directive.pilot_config),
         is_done=directive.is_done,
         done_time=timestamp(directive.done_time),
+        depends_on=directive.depends_on,
+        recovery=recovery_message(directive.recovery),
+        state=TASK_STATE[directive.state],
+        state_reason=directive.state_reason,
+        n_tries=directive.n_tries,
     )
+    set_work(message, directive.work)
+    return message
 
 
 def taskforce_message(taskforce: Taskforce) -> taskforce_pb2.Taskforce:

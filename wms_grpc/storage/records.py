@@ -18,10 +18,12 @@ from wms_grpc.domain.model import (
     Queue,
     TaskDirective,
     Taskforce,
+    TaskState,
     WorkerConfig,
     Workflow,
     WorkflowState,
 )
+from wms_grpc.storage.task_work import recovery_from, work_from, work_json
 
 __all__ = [
     "directive_from",
@@ -86,6 +88,12 @@ def directive_from(row: asyncpg.Record) -> TaskDirective:
         is_done=row["is_done"],
         done_time=row["done_time"],
         stop_due=row["stop_due"],
+        depends_on=tuple(spec.get("depends_on", ())),
+        recovery=recovery_from(spec),
+        work=work_from(spec),
+        state=TaskState(row["state"]) if row["state"] else None,
+        state_reason=row["state_reason"],
+        n_tries=row["n_tries"],
     )
 
 
@@ -103,6 +111,8 @@ def directive_spec(directive: TaskDirective) -> dict[str, Any]:
         "input_queues": directive.input_queues,
         "output_queues": directive.output_queues,
         **_configs(directive.worker_config, directive.pilot_config),
+        **({"depends_on": directive.depends_on} if directive.depends_on else {}),
+        **work_json(directive.work, directive.recovery),
     }
 
 

@@ -113,7 +113,8 @@ async def record_capacity(store: Store, schedd: str, report: dict[str, int]) -> 
 
 
 async def _workers_ended(revisions: RevisionSet, workflow_id: WorkflowId, ended: Taskforce) -> bool:
-    """Fail the workflow if no taskforce of the task could be started.
+    """Fail the workflow if no taskforce of the task could be started, unless it has a net: that is
+    the task's own failure then, and the engine's matter.
 
     Return whether there is to look at what is left of the task's workers.
     """
@@ -121,6 +122,8 @@ async def _workers_ended(revisions: RevisionSet, workflow_id: WorkflowId, ended:
         return False
     siblings = await taskforces.lock_of_tasks(revisions, [ended.task_id])
     if all(t.phase is Phase.FAILED for t in siblings):
+        if revisions[workflow_id].workflow.has_net:
+            return False
         cause = Cause(
             "launch",
             f"no taskforce of task {ended.task_id} could be started: "

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, cached_property
-from typing import Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from ewms_postgres.database import Database, Transaction
 from ewms_postgres.statements import Statement, statement
@@ -20,7 +20,15 @@ from wms_grpc.storage.encoded_revisions import CommittedPart, feed_arguments
 from wms_grpc.storage.pacing import paced
 from wms_grpc.storage.records import json_list, outcomes_json, phase_log_json
 
-__all__ = ["Changed", "WrittenLine", "write_changed", "write_revisions", "write_unread"]
+__all__ = [
+    "BEGIN",
+    "Changed",
+    "News",
+    "WrittenLine",
+    "write_changed",
+    "write_revisions",
+    "write_unread",
+]
 
 RowT = TypeVar("RowT", Workflow, Queue, TaskDirective, Taskforce)
 
@@ -102,6 +110,8 @@ _WORKFLOWS = _Rows[Workflow](
         "activation_due": "timestamptz",
         "claim_until": "timestamptz",
         "release_due": "timestamptz",
+        "n_active": "int",
+        "n_failures": "int",
     },
 )
 
@@ -124,7 +134,14 @@ _QUEUES = _Rows[Queue](
 _DIRECTIVES = _Rows[TaskDirective](
     "task_directive",
     "task_id",
-    {"is_done": "bool", "done_time": "timestamptz", "stop_due": "timestamptz"},
+    {
+        "is_done": "bool",
+        "done_time": "timestamptz",
+        "stop_due": "timestamptz",
+        "state": "text",
+        "state_reason": "text",
+        "n_tries": "int",
+    },
 )
 
 _TASKFORCES = _Rows[Taskforce](
@@ -171,6 +188,12 @@ _HISTORY = """
       :h_was_successful::bool[], :h_source_event_time::timestamptz[])
 """
 
+_INBOX = """
+    INSERT INTO wms.inbox (workflow_id, transition, what)
+    SELECT * FROM unnest(:i_workflow::text[], :i_transition::int[], :i_what::text[])
+    ON CONFLICT DO NOTHING
+"""
+
 
 # Of workflows that were not read: they are locked here, and must be as they were taken for.
 _UNREAD_WORKFLOWS = f"{_WORKFLOWS.update} AND t.revision = c.revision - 1 RETURNING t.workflow_id"
@@ -193,6 +216,18 @@ def _all_together(*writes: str) -> Statement:
     return statement(f"WITH {', '.join(named)} {last}" if named else last)
 
 
+BEGIN: Final = "begin"
+"""News of a whole net: start what is enabled."""
+
+
+class News(NamedTuple):
+    """Something that the engine is to look at; without a task it is about the whole net."""
+
+    workflow_id: WorkflowId
+    transition: int
+    what: str
+
+
 @dataclass(frozen=True, slots=True)
 class Changed:
     """What of locked workflows is to be written at the transaction's end, each row once."""
@@ -200,9 +235,10 @@ class Changed:
     queues: dict[Mqid, Queue] = field(default_factory=dict)
     directives: dict[TaskId, TaskDirective] = field(default_factory=dict)
     taskforces: dict[TaskforceId, Taskforce] = field(default_factory=dict)
+    news: set[News] = field(default_factory=set)
 
     async def writes(self) -> tuple[list[str], dict[str, object]]:
-        """Return the UPDATEs for what is changed, and their arguments."""
+        """Return the statements for what is changed, and their arguments."""
         updates: list[str] = []
         arguments: dict[str, object] = {}
         if self.queues:
@@ -214,6 +250,11 @@ class Changed:
         if self.taskforces:
             updates.append(_TASKFORCES.update)
             arguments |= await _TASKFORCES.arguments(self.taskforces.values())
+        if self.news:
+            updates.append(_INBOX)
+            arguments["i_workflow"] = [news.workflow_id for news in self.news]
+            arguments["i_transition"] = [news.transition for news in self.news]
+            arguments["i_what"] = [news.what for news in self.news]
         return updates, arguments
 
 
@@ -235,6 +276,7 @@ async def write_changed(tx: Transaction, changed: Changed) -> None:
         changed.queues.clear()
         changed.directives.clear()
         changed.taskforces.clear()
+        changed.news.clear()
 
 
 async def write_revisions(

@@ -34,6 +34,7 @@ from wms_grpc.domain.model import (
 )
 from wms_grpc.domain.topics import (
     CLOSING,
+    FIRING,
     RETIREMENT,
     Topic,
     topics_of_taskforce,
@@ -44,6 +45,7 @@ from wms_grpc.storage.encoded_revisions import CommittedPart, encode_revision
 from wms_grpc.storage.records import workflow_from
 from wms_grpc.storage.revision_write import (
     Changed,
+    News,
     WrittenLine,
     write_revisions,
     write_unread,
@@ -211,6 +213,11 @@ class RevisionSet:
 
     def __getitem__(self, workflow_id: WorkflowId) -> Revision:
         return self._revisions[workflow_id]
+
+    def tell_engine(self, workflow_id: WorkflowId, what: str, transition: int = -1) -> None:
+        """Have the engine look at a locked workflow's net, or at one of its transitions."""
+        self.changed.news.add(News(workflow_id, transition, what))
+        self._revisions[workflow_id].wakes.add(FIRING)
 
     def all(self) -> list[Revision]:
         """Return every revision, in the order of the workflows' ids."""

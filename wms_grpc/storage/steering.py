@@ -10,18 +10,30 @@ from datetime import timedelta
 from ewms_postgres.statements import statement
 from wms_grpc.domain.errors import NotAllowedNow, NotFound
 from wms_grpc.domain.ids import TaskforceId, TaskId, WorkflowId, workflow_of_task
-from wms_grpc.domain.model import Cause, Phase, Queue, Taskforce, Workflow, WorkflowState
+from wms_grpc.domain.model import Cause, Phase, Queue, Taskforce, TaskState, Workflow, WorkflowState
 from wms_grpc.domain.settlement import require_alive
 from wms_grpc.domain.submission import ClusterLocation
+from wms_grpc.domain.tasks import WaitWork
 from wms_grpc.domain.topics import assign_topic
 from wms_grpc.domain.translation import PRIORITY_OF_ADDED_WORKERS, new_taskforce
-from wms_grpc.storage import lifecycle, queues, taskforces
+from wms_grpc.storage import lifecycle, nets, queues, taskforces
 from wms_grpc.storage.attention import note_attention
 from wms_grpc.storage.requests import RequestKey, is_repeat
+from wms_grpc.storage.revision_write import BEGIN
 from wms_grpc.storage.revisions import Revision, RevisionSet
 from wms_grpc.storage.store import Store
 
-__all__ = ["Ended", "Update", "add_workers", "close_queue", "end", "pause", "resume", "update"]
+__all__ = [
+    "Ended",
+    "Update",
+    "add_workers",
+    "close_queue",
+    "end",
+    "pause",
+    "resume",
+    "signal_task",
+    "update",
+]
 
 _HOLD = statement("""
     UPDATE wms.taskforce SET hold_wanted = :hold
@@ -114,6 +126,8 @@ async def resume(store: Store, workflow_id: WorkflowId, key: RequestKey) -> Work
             state = WorkflowState.ACTIVE if is_granted else WorkflowState.PENDING
             revision.workflow = replace(revision.workflow, state=state, hold_running=False)
             revision.record("STATE_CHANGE", workflow_id, state, mutation.cause)
+            if revision.workflow.has_net and is_granted:
+                mutation.revisions.tell_engine(workflow_id, BEGIN)
             await _hold(mutation, hold=False)
             if was_held:
                 # What is still held now is so for a reason that nobody has told of before.
@@ -212,11 +226,37 @@ async def add_workers(
         require_alive(revision.workflow)
         if directive.is_done:
             raise NotAllowedNow("TASK_DONE", task_id, f"task {directive.name} is done")
+        if directive.state not in (None, TaskState.RUNNING) or directive.work is not None:
+            raise NotAllowedNow(
+                "TASK_NOT_RUNNING", task_id, f"task {directive.name} has no workers"
+            )
         revision.record("REQUEST", task_id, key.rpc, cause)
-        await taskforces.insert(revisions, added)
+        await taskforces.insert(revisions, [added])
         if revision.workflow.attention:
             await note_attention(revisions, workflow_id)
     return added
+
+
+async def signal_task(
+    store: Store, workflow_id: WorkflowId, task: str, signal: str, key: RequestKey
+) -> None:
+    """Pass a signal to a task, which may wait for it only later. OK when repeated.
+
+    Raises NotFound, NotAllowedNow if the workflow has ended or the task waits for no such signal,
+    AlreadyExists.
+    """
+    async with _mutating(store, workflow_id, key, f"{signal} for {task}") as mutation:
+        numbers = await nets.numbers_of(mutation.revisions.tx, workflow_id, [task])
+        if task not in numbers:
+            raise NotFound("task", f"{workflow_id}/{task}")
+        if mutation.repeated:
+            return
+        require_alive(mutation.revision.workflow)
+        found = await nets.directives(mutation.revisions, workflow_id, numbers.values())
+        work = found[numbers[task]].work if found else None
+        if not isinstance(work, WaitWork) or work.signal != signal:
+            raise NotAllowedNow("NO_SUCH_SIGNAL", task, f"task {task} waits for no signal {signal}")
+        await nets.note_signal(mutation.revisions, workflow_id, numbers[task])
 
 
 @asynccontextmanager

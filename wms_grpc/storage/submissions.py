@@ -13,10 +13,11 @@ from ewms_postgres.errors import UniqueViolation
 from ewms_postgres.statements import statement
 from wms_grpc.domain.errors import NotFound
 from wms_grpc.domain.ids import WorkflowId
-from wms_grpc.domain.topics import ACTIVATION
+from wms_grpc.domain.topics import ACTIVATION, FIRING
 from wms_grpc.domain.translation import Plan
 from wms_grpc.storage import messages
 from wms_grpc.storage.encoded_revisions import CommittedPart, encode_revision, feed_arguments
+from wms_grpc.storage.nets import insert_net
 from wms_grpc.storage.queues import directives_of, queues_of
 from wms_grpc.storage.records import (
     directive_spec,
@@ -36,19 +37,20 @@ CLAIM: Final = timedelta(seconds=30)
 _INSERT = statement("""
     WITH workflow AS (
       INSERT INTO wms.workflow (workflow_id, owner, name, labels, priority, state, pending_reason,
-        create_time, revision, n_tasks, n_taskforces, n_unended, activation_due, claim_until)
+        create_time, revision, n_tasks, n_taskforces, n_unended, active_time, activation_due,
+        claim_until, has_net)
       VALUES (:workflow_id, :owner, :name, :labels, :priority, :state, :pending_reason,
-        :create_time, 1, :n_tasks, :n_taskforces, :n_taskforces, :create_time,
-        now() + :claim::interval)
+        :create_time, 1, :n_tasks, :n_taskforces, :n_taskforces, :active_time, :activation_due,
+        now() + :claim::interval, :has_net)
     ), request AS (
       INSERT INTO wms.request (owner, rpc, request_id, content_hash, workflow_id, subject)
       SELECT :owner, :rpc, :request_id, :content_hash, :workflow_id, :workflow_id
       WHERE :request_id::text <> ''
     ), directives AS (
       INSERT INTO wms.task_directive (task_id, workflow_id, number, create_time, name, task_image,
-        n_workers, spec)
+        n_workers, spec, state)
       SELECT d.task_id, :workflow_id, d.number, :create_time, d.name, d.task_image, d.n_workers,
-        d.spec
+        d.spec, CASE WHEN :has_net THEN 'WAITING' END
       FROM unnest(:d_id::text[], :d_number::int[], :d_name::text[], :d_image::text[],
         :d_n_workers::int[], :d_spec::jsonb[])
         AS d (task_id, number, name, task_image, n_workers, spec)
@@ -113,7 +115,8 @@ async def insert_plan(
 ) -> bool:
     """Write a workflow with its first revision, all or nothing, in one round trip.
 
-    Returns False, having written nothing, if the request id was used before. With `is_claimed`
+    (One more for a net.) Returns False, having written nothing, if the request id was used
+    before. With `is_claimed`
     the workflow is born claimed for activation: this process asks for its queues at once, and no
     other does the same.
     """
@@ -121,12 +124,19 @@ async def insert_plan(
         plan.workflow, _changes(submitted), plan.workflow.create_time, before=None
     )
     try:
-        await store.db.execute(_INSERT, **_arguments(plan, key, parts, is_claimed=is_claimed))
+        arguments = _arguments(plan, key, parts, is_claimed=is_claimed)
+        if plan.net is None:
+            await store.db.execute(_INSERT, **arguments)
+        else:
+            async with store.db.transaction() as tx:
+                await tx.execute(_INSERT, **arguments)
+                await insert_net(tx, plan.workflow.workflow_id, plan.net, is_ready=not plan.queues)
     except UniqueViolation as error:
         if error.constraint == "request_pkey":
             return False
         raise
-    store.on_commit(parts, frozenset() if is_claimed else frozenset({ACTIVATION}))
+    topics = set() if is_claimed or not plan.queues else {ACTIVATION}
+    store.on_commit(parts, topics | ({FIRING} if plan.net else set()))
     return True
 
 
@@ -171,6 +181,9 @@ def _arguments(
         "create_time": workflow.create_time,
         "n_tasks": workflow.n_tasks,
         "n_taskforces": workflow.n_taskforces,
+        "active_time": workflow.active_time,
+        "activation_due": workflow.activation_due,
+        "has_net": workflow.has_net,
         "claim": CLAIM if is_claimed else timedelta(0),
         "source": f"user {workflow.owner}",
         "rpc": key.rpc,

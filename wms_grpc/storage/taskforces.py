@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import asyncpg
 
 from ewms_postgres.statements import statement
-from wms_grpc.domain.ids import TaskforceId, TaskId, WorkflowId
+from wms_grpc.domain.ids import TaskforceId, TaskId, WorkflowId, number_of_task
 from wms_grpc.domain.model import Taskforce
 from wms_grpc.domain.settlement import after_phase_changes
 from wms_grpc.storage.pacing import paced
@@ -40,8 +40,10 @@ _LOCK_OF_TASKS = statement("""
 _INSERT = statement("""
     INSERT INTO wms.taskforce (taskforce_uuid, workflow_id, task_id, create_time, priority,
       cluster_location, schedd, n_workers, spec, phase, phase_log, waiting_reason)
-    VALUES (:taskforce_uuid, :workflow_id, :task_id, :create_time, :priority, :cluster_location,
-      :schedd, :n_workers, :spec, :phase, :phase_log, :waiting_reason)
+    SELECT * FROM unnest(:taskforce_uuid::text[], :workflow_id::text[], :task_id::text[],
+      :create_time::timestamptz[], :priority::int[], :cluster_location::text[], :schedd::text[],
+      :n_workers::int[], :spec::jsonb[], :phase::text[], :phase_log::jsonb[],
+      :waiting_reason::text[])
 """)
 
 
@@ -70,25 +72,27 @@ async def _as_changed(revisions: RevisionSet, rows: Iterable[asyncpg.Record]) ->
     return await paced(lambda row: changed.get(row["taskforce_uuid"]) or taskforce_from(row), rows)
 
 
-async def insert(revisions: RevisionSet, taskforce: Taskforce) -> None:
-    """Write a new taskforce of a locked workflow, and count it."""
-    revision = revisions[taskforce.workflow_id]
+async def insert(revisions: RevisionSet, taskforces: Sequence[Taskforce]) -> None:
+    """Write new taskforces of locked workflows, and count them."""
+    if not taskforces:
+        return
     await revisions.tx.execute(
         _INSERT,
-        taskforce_uuid=taskforce.taskforce_uuid,
-        workflow_id=taskforce.workflow_id,
-        task_id=taskforce.task_id,
-        create_time=taskforce.create_time,
-        priority=taskforce.priority,
-        cluster_location=taskforce.cluster_location,
-        schedd=taskforce.schedd,
-        n_workers=taskforce.n_workers,
-        spec=taskforce_spec(taskforce),
-        phase=taskforce.phase,
-        phase_log=phase_log_json(taskforce.phase_log),
-        waiting_reason=taskforce.waiting_reason,
+        taskforce_uuid=[t.taskforce_uuid for t in taskforces],
+        workflow_id=[t.workflow_id for t in taskforces],
+        task_id=[t.task_id for t in taskforces],
+        create_time=[t.create_time for t in taskforces],
+        priority=[t.priority for t in taskforces],
+        cluster_location=[t.cluster_location for t in taskforces],
+        schedd=[t.schedd for t in taskforces],
+        n_workers=[t.n_workers for t in taskforces],
+        spec=[taskforce_spec(t) for t in taskforces],
+        phase=[t.phase for t in taskforces],
+        phase_log=[phase_log_json(t.phase_log) for t in taskforces],
+        waiting_reason=[t.waiting_reason for t in taskforces],
     )
-    revision.taskforce_added(taskforce)
+    for taskforce in taskforces:
+        revisions[taskforce.workflow_id].taskforce_added(taskforce)
 
 
 async def save(
@@ -109,7 +113,13 @@ async def save(
     def tell(taskforce: Taskforce) -> None:
         earlier = before[taskforce.taskforce_uuid]
         revisions[taskforce.workflow_id].taskforce_changed(taskforce, earlier)
-        n_ended[taskforce.workflow_id] += taskforce.phase.has_ended - earlier.phase.has_ended
+        has_ended = taskforce.phase.has_ended and not earlier.phase.has_ended
+        n_ended[taskforce.workflow_id] += has_ended
+        if has_ended and revisions[taskforce.workflow_id].workflow.has_net:
+            transition = number_of_task(taskforce.task_id)
+            revisions.tell_engine(
+                taskforce.workflow_id, f"ended {taskforce.taskforce_uuid}", transition
+            )
 
     await paced(tell, changed)
     for workflow_id, number in n_ended.items():

@@ -16,6 +16,7 @@ from typing import NewType, Protocol
 from ewms_tms.job_events import ClusterId, JobEvent
 
 __all__ = [
+    "BatchJob",
     "Capacity",
     "Cluster",
     "DataTransfer",
@@ -69,8 +70,16 @@ class WorkerLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchJob:
+    """What each proc runs in the place of a pilot; `$(Process)` in an argument is its number."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
-    """A taskforce as it goes to the middleware.
+    """A taskforce as it goes to the middleware; `job` is None where its workers are pilots.
 
     `description` is what may be shown of it; `environment` holds secrets, and travels in a file
     of mode 0600 that only the pilot reads.
@@ -84,6 +93,7 @@ class Submission:
     input_files: tuple[str, ...]
     description: Mapping[str, str]
     environment: Mapping[str, str] = field(repr=False)
+    job: BatchJob | None = None
 
 
 @dataclass(frozen=True, slots=True)

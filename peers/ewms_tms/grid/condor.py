@@ -173,6 +173,8 @@ class CondorDispatcher:
 
     async def submit(self, submission: Submission) -> Cluster:
         """Write the pilot's secrets to the taskforce's folder, then submit in one transaction."""
+        if submission.job is not None:
+            raise Refused("batch tasks are not run on HTCondor yet")
         try:
             await self._pool.check_account(self._schedd)
         except WrongAccount as error:

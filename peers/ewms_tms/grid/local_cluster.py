@@ -8,6 +8,7 @@ the locks after a restart. Pure but for reading the cluster's own description.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,10 @@ _SPEC = "cluster.json"
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """What the cluster's workers are; `cluster.json` in its folder, which the starter reads."""
+    """What the cluster's workers are; `cluster.json` in its folder, which the starter reads.
+
+    `environment` is None where they are pilots, which have theirs in a file of their own.
+    """
 
     cluster_id: ClusterId
     n_workers: int
@@ -34,6 +38,7 @@ class ClusterSpec:
     disk_bytes: int
     max_runtime_seconds: int
     priority: int
+    environment: Mapping[str, str] | None = None
 
     @property
     def limits(self) -> WorkerLimits:

@@ -84,7 +84,8 @@ class LocalSchedd:
         spec = ClusterSpec(
             cluster_id=cluster_id,
             n_workers=submission.n_workers,
-            command=self._command,
+            command=submission.job.argv if submission.job else self._command,
+            environment=dict(submission.job.environment) if submission.job else None,
             log=str(path),
             keep_output=submission.keep_output,
             n_cores=limits.n_cores,

@@ -60,6 +60,9 @@ class Worker:
             self.cluster = json.load(file)
         self.proc = proc
         self.id = (self.cluster["cluster_id"], proc)
+        # Of a plain job; a pilot's is in the env file.
+        self.environment = self.cluster.get("environment")
+        self.is_pilot = self.environment is None
         self.scratch = f"{proc}.scratch"
         self.env_path = f"{proc}.env.json"
         self.chirp_path = f"{proc}.chirp"
@@ -151,14 +154,16 @@ class Worker:
             os.chdir(self.scratch)
             command = self.cluster["command"]
             environment = {
-                **os.environ,
                 "EWMS_PILOT_ENV_FILE": f"{folder}/{self.env_path}",
                 # A path by way of the starter's folder: a socket's name has room for 107 bytes.
                 "EWMS_PILOT_CHIRP_SOCKET": f"/proc/{parent}/cwd/{self.chirp_path}",
             }
-            os.execvpe(command[0], command, environment)
+            if not self.is_pilot:
+                command = [word.replace("$(Process)", str(self.proc)) for word in command]
+                environment = self.environment
+            os.execvpe(command[0], command, {**os.environ, **environment})
         except BaseException as error:
-            os.write(fail, f"the pilot could not be executed: {error}".encode()[:1024])
+            os.write(fail, f"it could not be executed: {error}".encode()[:1024])
         os._exit(1)
 
     def watch(self, signals: int, chirps: socket.socket) -> int:
@@ -243,7 +248,7 @@ class Worker:
 
     def tell_last_words(self, status: int) -> None:
         """The end of stderr, of a pilot that failed without saying why."""
-        if status == 0 or self.ending is not None or self.has_told_error:
+        if status == 0 or self.ending is not None or self.has_told_error or not self.is_pilot:
             return
         with open(self.stderr_path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
@@ -254,8 +259,14 @@ class Worker:
         self.log(event_text.generic(*self.id, f"{ERROR}: {text}{last}"))
 
     def natural_ending(self, status: int) -> str:
-        """The event of a pilot that ended by itself: a signal's code counts as the signal."""
+        """The event of a pilot that ended by itself: a signal's code counts as the signal.
+
+        A plain job has ended then, too; how is for its task to judge.
+        """
         code = os.waitstatus_to_exitcode(status)
+        if not self.is_pilot:
+            ended = event_text.exited if code >= 0 else event_text.ended_by_signal
+            return ended(*self.id, abs(code))
         if 0 <= code < FIRST_SIGNAL_CODE:
             return event_text.exited(*self.id, code)
         number = -code if code < 0 else code - FIRST_SIGNAL_CODE

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from ewms.rules.v1 import rules_pb2 as ewms_dot_rules_dot_v1_dot_rules__pb2
+from ewms.wms.v1 import task_kinds_pb2 as ewms_dot_wms_dot_v1_dot_task__kinds__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65wms/wms/v1/task.proto\x12\x0b\x65wms.wms.v1\x1a\x19\x65wms/rules/v1/rules.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x08\n\x08TaskSpec\x12,\n\x11\x63luster_locations\x18\x01 \x03(\tB\x11\xe2\xf9\x18\r@\x01HdP\x01\x62\x05\x08\x01\x18\x80\x01\x12\x9e\x01\n\x13input_queue_aliases\x18\x02 \x03(\tB\x80\x01\xe2\xf9\x18|@\x01HdP\x01\x62t\x08\x01\x18\x80\x01\"\x1a[A-Za-z0-9][A-Za-z0-9._-]**Qmust start with a letter or digit and hold only letters, digits, \'.\', \'_\' and \'-\'\x12\x9c\x01\n\x14output_queue_aliases\x18\x03 \x03(\tB~\xe2\xf9\x18zHdP\x01\x62t\x08\x01\x18\x80\x01\"\x1a[A-Za-z0-9][A-Za-z0-9._-]**Qmust start with a letter or digit and hold only letters, digits, \'.\', \'_\' and \'-\'\x12\x1d\n\ntask_image\x18\x04 \x01(\tB\t\xe2\xf9\x18\x05\x08\x01\x18\x80 \x12\x1b\n\ttask_args\x18\x05 \x01(\tB\x08\xe2\xf9\x18\x04\x18\x80\x80\x08\x12\x8a\x01\n\x08task_env\x18\x06 \x03(\x0b\x32\".ewms.wms.v1.TaskSpec.TaskEnvEntryBT\xe2\xf9\x18PH\xe8\x07jE\x08\x01\x18\x80\x02\"\x16[A-Za-z_][A-Za-z0-9_]**&must be an environment variable\'s namer\x04\x18\x80\x80\x02\x12\x1b\n\ninit_image\x18\x07 \x01(\tB\x07\xe2\xf9\x18\x03\x18\x80 \x12\x1b\n\tinit_args\x18\x08 \x01(\tB\x08\xe2\xf9\x18\x04\x18\x80\x80\x08\x12\x8a\x01\n\x08init_env\x18\t \x03(\x0b\x32\".ewms.wms.v1.TaskSpec.InitEnvEntryBT\xe2\xf9\x18PH\xe8\x07jE\x08\x01\x18\x80\x02\"\x16[A-Za-z_][A-Za-z0-9_]**&must be an environment variable\'s namer\x04\x18\x80\x80\x02\x12\x1d\n\tn_workers\x18\n \x01(\x05\x42\n\xe2\xf9\x18\x06\x30\x01\x38\xc0\x84=\x12\x30\n\rworker_config\x18\x0b \x01(\x0b\x32\x19.ewms.wms.v1.WorkerConfig\x12.\n\x0cpilot_config\x18\x0c \x01(\x0b\x32\x18.ewms.wms.v1.PilotConfig\x12\x8a\x01\n\x04name\x18\r \x01(\tB|\xe2\xf9\x18x\x18\x80\x02\"\x1b[A-Za-z0-9][A-Za-z0-9._+-]**Vmust start with a letter or digit and hold only letters, digits, \'.\', \'_\', \'+\' and \'-\'\x1a.\n\x0cTaskEnvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cInitEnvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xfc\x03\n\x0cWorkerConfig\x12$\n\x1c\x64o_transfer_worker_stdouterr\x18\x01 \x01(\x08\x12,\n\x12max_worker_runtime\x18\x02 \x01(\x03\x42\x0b\xe2\xf9\x18\x07\x30\x01\x38\x80\xe7\x84\x0fH\x00\x88\x01\x01\x12\x1f\n\x07n_cores\x18\x03 \x01(\x05\x42\t\xe2\xf9\x18\x05\x30\x01\x38\x80 H\x01\x88\x01\x01\x12*\n\x08priority\x18\x04 \x01(\x05\x42\x13\xe2\xf9\x18\x0f\x30\xc0\xfb\xc2\xff\xff\xff\xff\xff\xff\x01\x38\xc0\x84=H\x02\x88\x01\x01\x12x\n\x0bworker_disk\x18\x05 \x01(\tBc\xe2\xf9\x18_\x18 \"$[0-9]+(\\.[0-9]+)?[ ]?([KMGT]i?B?|B)?*5must be a size such as 512M, 1G, or a number of bytes\x12z\n\rworker_memory\x18\x06 \x01(\tBc\xe2\xf9\x18_\x18 \"$[0-9]+(\\.[0-9]+)?[ ]?([KMGT]i?B?|B)?*5must be a size such as 512M, 1G, or a number of bytes\x12%\n\x13\x63ondor_requirements\x18\x07 \x01(\tB\x08\xe2\xf9\x18\x04\x18\x80\x80\x01\x42\x15\n\x13_max_worker_runtimeB\n\n\x08_n_coresB\x0b\n\t_priority\"\xd4\x02\n\x0bPilotConfig\x12\x14\n\x03tag\x18\x01 \x01(\tB\x07\xe2\xf9\x18\x03\x18\x80\x01\x12=\n\x0cimage_source\x18\x02 \x01(\tB\'\xe2\xf9\x18#\"\ncvmfs|auto*\x15must be cvmfs or auto\x12\x94\x01\n\x0b\x65nvironment\x18\x03 \x03(\x0b\x32).ewms.wms.v1.PilotConfig.EnvironmentEntryBT\xe2\xf9\x18PH\xe8\x07jE\x08\x01\x18\x80\x02\"\x16[A-Za-z_][A-Za-z0-9_]**&must be an environment variable\'s namer\x04\x18\x80\x80\x02\x12%\n\x0binput_files\x18\x04 \x03(\tB\x10\xe2\xf9\x18\x0cH\xe8\x07P\x01\x62\x05\x08\x01\x18\x80 \x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc8\x06\n\rTaskDirective\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0bworkflow_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x12\n\x04name\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11\x63luster_locations\x18\x05 \x03(\tB\x04\xe2\x41\x01\x03\x12\x18\n\ntask_image\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\ttask_args\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12?\n\x08task_env\x18\x08 \x03(\x0b\x32\'.ewms.wms.v1.TaskDirective.TaskEnvEntryB\x04\xe2\x41\x01\x03\x12\x18\n\ninit_image\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tinit_args\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12?\n\x08init_env\x18\x0b \x03(\x0b\x32\'.ewms.wms.v1.TaskDirective.InitEnvEntryB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cinput_queues\x18\x0c \x03(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\routput_queues\x18\r \x03(\tB\x04\xe2\x41\x01\x03\x12!\n\x13input_queue_aliases\x18\x0e \x03(\tB\x04\xe2\x41\x01\x03\x12\"\n\x14output_queue_aliases\x18\x0f \x03(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tn_workers\x18\x10 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x36\n\rworker_config\x18\x11 \x01(\x0b\x32\x19.ewms.wms.v1.WorkerConfigB\x04\xe2\x41\x01\x03\x12\x34\n\x0cpilot_config\x18\x12 \x01(\x0b\x32\x18.ewms.wms.v1.PilotConfigB\x04\xe2\x41\x01\x03\x12\x15\n\x07is_done\x18\x13 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x33\n\tdone_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x1a.\n\x0cTaskEnvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cInitEnvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x65wms/wms/v1/task.proto\x12\x0b\x65wms.wms.v1\x1a\x19\x65wms/rules/v1/rules.proto\x1a\x1c\x65wms/wms/v1/task_kinds.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x0b\n\x08TaskSpec\x12*\n\x11\x63luster_locations\x18\x01 \x03(\tB\x0f\xe2\xf9\x18\x0bHdP\x01\x62\x05\x08\x01\x18\x80\x01\x12\x9b\x01\n\x13input_queue_aliases\x18\x02 \x03(\tB~\xe2\xf9\x18zHdP\x01\x62t\x08\x01\x18\x80\x01\"\x1a[A-Za-z0-9][A-Za-z0-9._-]**Qmust start with a letter or digit and hold only letters, digits, \'.\', \'_\' and \'-\'\x12\x9c\x01\n\x14output_queue_aliases\x18\x03 \x03(\tB~\xe2\xf9\x18zHdP\x01\x62t\x08\x01\x18\x80\x01\"\x1a[A-Za-z0-9][A-Za-z0-9._-]**Qmust start with a letter or digit and hold only letters, digits, \'.\', \'_\' and \'-\'\x12\x1b\n\ntask_image\x18\x04 \x01(\tB\x07\xe2\xf9\x18\x03\x18\x80 \x12\x1b\n\ttask_args\x18\x05 \x01(\tB\x08\xe2\xf9\x18\x04\x18\x80\x80\x08\x12\x8a\x01\n\x08task_env\x18\x06 \x03(\x0b\x32\".ewms.wms.v1.TaskSpec.TaskEnvEntryBT\xe2\xf9\x18PH\xe8\x07jE\x08\x01\x18\x80\x02\"\x16[A-Za-z_][A-Za-z0-9_]**&must be an environment variable\'s namer\x04\x18\x80\x80\x02\x12\x1b\n\ninit_image\x18\x07 \x01(\tB\x07\xe2\xf9\x18\x03\x18\x80 \x12\x1b\n\tinit_args\x18\x08 \x01(\tB\x08\xe2\xf9\x18\x04\x18\x80\x80\x08\x12\x8a\x01\n\x08init_env\x18\t \x03(\x0b\x32\".ewms.wms.v1.TaskSpec.InitEnvEntryBT\xe2\xf9\x18PH\xe8\x07jE\x08\x01\x18\x80\x02\"\x16[A-Za-z_][A-Za-z0-9_]**&must be an environment variable\'s namer\x04\x18\x80\x80\x02\x12\x1d\n\tn_workers\x18\n \x01(\x05\x42\n\xe2\xf9\x18\x06\x30\x00\x38\xc0\x84=\x12\x30\n\rworker_config\x18\x0b \x01(\x0b\x32\x19.ewms.wms.v1.WorkerConfig\x12.\n\x0cpilot_config\x18\x0c \x01(\x0b\x32\x18.ewms.wms.v1.PilotConfig\x12\x8a\x01\n\x04name\x18\r \x01(\tB|\xe2\xf9\x18x\x18\x80\x02\"\x1b[A-Za-z0-9][A-Za-z0-9._+-]**Vmust start with a letter or digit and hold only letters, digits, \'.\', \'_\', \'+\' and \'-\'\x12%\n\ndepends_on\x18\x0e \x03(\tB\x11\xe2\xf9\x18\rH\xa0\x8d\x06P\x01\x62\x05\x08\x01\x18\x80\x02\x12\'\n\x08recovery\x18\x0f \x01(\x0b\x32\x15.ewms.wms.v1.Recovery\x12\'\n\x05\x62\x61tch\x18\x10 \x01(\x0b\x32\x16.ewms.wms.v1.BatchSpecH\x00\x12\x36\n\rdata_transfer\x18\x11 \x01(\x0b\x32\x1d.ewms.wms.v1.DataTransferSpecH\x00\x12\x34\n\x0csub_workflow\x18\x12 \x01(\x0b\x32\x1c.ewms.wms.v1.SubWorkflowSpecH\x00\x12%\n\x04wait\x18\x13 \x01(\x0b\x32\x15.ewms.wms.v1.WaitSpecH\x00\x12%\n\x04noop\x18\x14 \x01(\x0b\x32\x15.ewms.wms.v1.NoopSpecH\x00\x12)\n\x06\x63ustom\x18\x15 \x01(\x0b\x32\x17.ewms.wms.v1.CustomSpecH\x00\x1a.\n\x0cTaskEnvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cInitEnvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04work\"\xfc\x03\n\x0cWorkerConfig\x12$\n\x1c\x64o_transfer_worker_stdouterr\x18\x01 \x01(\x08\x12,\n\x12max_worker_runtime\x18\x02 \x01(\x03\x42\x0b\xe2\xf9\x18\x07\x30\x01\x38\x80\xe7\x84\x0fH\x00\x88\x01\x01\x12\x1f\n\x07n_cores\x18\x03 \x01(\x05\x42\t\xe2\xf9\x18\x05\x30\x01\x38\x80 H\x01\x88\x01\x01\x12*\n\x08priority\x18\x04 \x01(\x05\x42\x13\xe2\xf9\x18\x0f\x30\xc0\xfb\xc2\xff\xff\xff\xff\xff\xff\x01\x38\xc0\x84=H\x02\x88\x01\x01\x12x\n\x0bworker_disk\x18\x05 \x01(\tBc\xe2\xf9\x18_\x18 \"$[0-9]+(\\.[0-9]+)?[ ]?([KMGT]i?B?|B)?*5must be a size such as 512M, 1G, or a number of bytes\x12z\n\rworker_memory\x18\x06 \x01(\tBc\xe2\xf9\x18_\x18 \"$[0-9]+(\\.[0-9]+)?[ ]?([KMGT]i?B?|B)?*5must be a size such as 512M, 1G, or a number of bytes\x12%\n\x13\x63ondor_requirements\x18\x07 \x01(\tB\x08\xe2\xf9\x18\x04\x18\x80\x80\x01\x42\x15\n\x13_max_worker_runtimeB\n\n\x08_n_coresB\x0b\n\t_priority\"\xd4\x02\n\x0bPilotConfig\x12\x14\n\x03tag\x18\x01 \x01(\tB\x07\xe2\xf9\x18\x03\x18\x80\x01\x12=\n\x0cimage_source\x18\x02 \x01(\tB\'\xe2\xf9\x18#\"\ncvmfs|auto*\x15must be cvmfs or auto\x12\x94\x01\n\x0b\x65nvironment\x18\x03 \x03(\x0b\x32).ewms.wms.v1.PilotConfig.EnvironmentEntryBT\xe2\xf9\x18PH\xe8\x07jE\x08\x01\x18\x80\x02\"\x16[A-Za-z_][A-Za-z0-9_]**&must be an environment variable\'s namer\x04\x18\x80\x80\x02\x12%\n\x0binput_files\x18\x04 \x03(\tB\x10\xe2\xf9\x18\x0cH\xe8\x07P\x01\x62\x05\x08\x01\x18\x80 \x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd8\n\n\rTaskDirective\x12\x15\n\x07task_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0bworkflow_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x12\n\x04name\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11\x63luster_locations\x18\x05 \x03(\tB\x04\xe2\x41\x01\x03\x12\x18\n\ntask_image\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\ttask_args\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12?\n\x08task_env\x18\x08 \x03(\x0b\x32\'.ewms.wms.v1.TaskDirective.TaskEnvEntryB\x04\xe2\x41\x01\x03\x12\x18\n\ninit_image\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tinit_args\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12?\n\x08init_env\x18\x0b \x03(\x0b\x32\'.ewms.wms.v1.TaskDirective.InitEnvEntryB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cinput_queues\x18\x0c \x03(\tB\x04\xe2\x41\x01\x03\x12\x1b\n\routput_queues\x18\r \x03(\tB\x04\xe2\x41\x01\x03\x12!\n\x13input_queue_aliases\x18\x0e \x03(\tB\x04\xe2\x41\x01\x03\x12\"\n\x14output_queue_aliases\x18\x0f \x03(\tB\x04\xe2\x41\x01\x03\x12\x17\n\tn_workers\x18\x10 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x36\n\rworker_config\x18\x11 \x01(\x0b\x32\x19.ewms.wms.v1.WorkerConfigB\x04\xe2\x41\x01\x03\x12\x34\n\x0cpilot_config\x18\x12 \x01(\x0b\x32\x18.ewms.wms.v1.PilotConfigB\x04\xe2\x41\x01\x03\x12\x15\n\x07is_done\x18\x13 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x33\n\tdone_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12)\n\x04kind\x18\x15 \x01(\x0e\x32\x15.ewms.wms.v1.TaskKindB\x04\xe2\x41\x01\x03\x12\x18\n\ndepends_on\x18\x16 \x03(\tB\x04\xe2\x41\x01\x03\x12-\n\x08recovery\x18\x17 \x01(\x0b\x32\x15.ewms.wms.v1.RecoveryB\x04\xe2\x41\x01\x03\x12+\n\x05state\x18\x18 \x01(\x0e\x32\x16.ewms.wms.v1.TaskStateB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cstate_reason\x18\x19 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07n_tries\x18\x1a \x01(\x05\x42\x04\xe2\x41\x01\x03\x12-\n\x05\x62\x61tch\x18\x1b \x01(\x0b\x32\x16.ewms.wms.v1.BatchSpecB\x04\xe2\x41\x01\x03H\x00\x12<\n\rdata_transfer\x18\x1c \x01(\x0b\x32\x1d.ewms.wms.v1.DataTransferSpecB\x04\xe2\x41\x01\x03H\x00\x12:\n\x0csub_workflow\x18\x1d \x01(\x0b\x32\x1c.ewms.wms.v1.SubWorkflowSpecB\x04\xe2\x41\x01\x03H\x00\x12+\n\x04wait\x18\x1e \x01(\x0b\x32\x15.ewms.wms.v1.WaitSpecB\x04\xe2\x41\x01\x03H\x00\x12+\n\x04noop\x18\x1f \x01(\x0b\x32\x15.ewms.wms.v1.NoopSpecB\x04\xe2\x41\x01\x03H\x00\x12/\n\x06\x63ustom\x18  \x01(\x0b\x32\x17.ewms.wms.v1.CustomSpecB\x04\xe2\x41\x01\x03H\x00\x1a.\n\x0cTaskEnvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cInitEnvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04workb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,13 +40,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKSPEC_INITENVENTRY']._loaded_options = None
   _globals['_TASKSPEC_INITENVENTRY']._serialized_options = b'8\001'
   _globals['_TASKSPEC'].fields_by_name['cluster_locations']._loaded_options = None
-  _globals['_TASKSPEC'].fields_by_name['cluster_locations']._serialized_options = b'\342\371\030\r@\001HdP\001b\005\010\001\030\200\001'
+  _globals['_TASKSPEC'].fields_by_name['cluster_locations']._serialized_options = b'\342\371\030\013HdP\001b\005\010\001\030\200\001'
   _globals['_TASKSPEC'].fields_by_name['input_queue_aliases']._loaded_options = None
-  _globals['_TASKSPEC'].fields_by_name['input_queue_aliases']._serialized_options = b'\342\371\030|@\001HdP\001bt\010\001\030\200\001\"\032[A-Za-z0-9][A-Za-z0-9._-]**Qmust start with a letter or digit and hold only letters, digits, \'.\', \'_\' and \'-\''
+  _globals['_TASKSPEC'].fields_by_name['input_queue_aliases']._serialized_options = b'\342\371\030zHdP\001bt\010\001\030\200\001\"\032[A-Za-z0-9][A-Za-z0-9._-]**Qmust start with a letter or digit and hold only letters, digits, \'.\', \'_\' and \'-\''
   _globals['_TASKSPEC'].fields_by_name['output_queue_aliases']._loaded_options = None
   _globals['_TASKSPEC'].fields_by_name['output_queue_aliases']._serialized_options = b'\342\371\030zHdP\001bt\010\001\030\200\001\"\032[A-Za-z0-9][A-Za-z0-9._-]**Qmust start with a letter or digit and hold only letters, digits, \'.\', \'_\' and \'-\''
   _globals['_TASKSPEC'].fields_by_name['task_image']._loaded_options = None
-  _globals['_TASKSPEC'].fields_by_name['task_image']._serialized_options = b'\342\371\030\005\010\001\030\200 '
+  _globals['_TASKSPEC'].fields_by_name['task_image']._serialized_options = b'\342\371\030\003\030\200 '
   _globals['_TASKSPEC'].fields_by_name['task_args']._loaded_options = None
   _globals['_TASKSPEC'].fields_by_name['task_args']._serialized_options = b'\342\371\030\004\030\200\200\010'
   _globals['_TASKSPEC'].fields_by_name['task_env']._loaded_options = None
@@ -57,9 +58,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKSPEC'].fields_by_name['init_env']._loaded_options = None
   _globals['_TASKSPEC'].fields_by_name['init_env']._serialized_options = b'\342\371\030PH\350\007jE\010\001\030\200\002\"\026[A-Za-z_][A-Za-z0-9_]**&must be an environment variable\'s namer\004\030\200\200\002'
   _globals['_TASKSPEC'].fields_by_name['n_workers']._loaded_options = None
-  _globals['_TASKSPEC'].fields_by_name['n_workers']._serialized_options = b'\342\371\030\0060\0018\300\204='
+  _globals['_TASKSPEC'].fields_by_name['n_workers']._serialized_options = b'\342\371\030\0060\0008\300\204='
   _globals['_TASKSPEC'].fields_by_name['name']._loaded_options = None
   _globals['_TASKSPEC'].fields_by_name['name']._serialized_options = b'\342\371\030x\030\200\002\"\033[A-Za-z0-9][A-Za-z0-9._+-]**Vmust start with a letter or digit and hold only letters, digits, \'.\', \'_\', \'+\' and \'-\''
+  _globals['_TASKSPEC'].fields_by_name['depends_on']._loaded_options = None
+  _globals['_TASKSPEC'].fields_by_name['depends_on']._serialized_options = b'\342\371\030\rH\240\215\006P\001b\005\010\001\030\200\002'
   _globals['_WORKERCONFIG'].fields_by_name['max_worker_runtime']._loaded_options = None
   _globals['_WORKERCONFIG'].fields_by_name['max_worker_runtime']._serialized_options = b'\342\371\030\0070\0018\200\347\204\017'
   _globals['_WORKERCONFIG'].fields_by_name['n_cores']._loaded_options = None
@@ -126,22 +129,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKDIRECTIVE'].fields_by_name['is_done']._serialized_options = b'\342A\001\003'
   _globals['_TASKDIRECTIVE'].fields_by_name['done_time']._loaded_options = None
   _globals['_TASKDIRECTIVE'].fields_by_name['done_time']._serialized_options = b'\342A\001\003'
-  _globals['_TASKSPEC']._serialized_start=133
-  _globals['_TASKSPEC']._serialized_end=1275
-  _globals['_TASKSPEC_TASKENVENTRY']._serialized_start=1181
-  _globals['_TASKSPEC_TASKENVENTRY']._serialized_end=1227
-  _globals['_TASKSPEC_INITENVENTRY']._serialized_start=1229
-  _globals['_TASKSPEC_INITENVENTRY']._serialized_end=1275
-  _globals['_WORKERCONFIG']._serialized_start=1278
-  _globals['_WORKERCONFIG']._serialized_end=1786
-  _globals['_PILOTCONFIG']._serialized_start=1789
-  _globals['_PILOTCONFIG']._serialized_end=2129
-  _globals['_PILOTCONFIG_ENVIRONMENTENTRY']._serialized_start=2079
-  _globals['_PILOTCONFIG_ENVIRONMENTENTRY']._serialized_end=2129
-  _globals['_TASKDIRECTIVE']._serialized_start=2132
-  _globals['_TASKDIRECTIVE']._serialized_end=2972
-  _globals['_TASKDIRECTIVE_TASKENVENTRY']._serialized_start=1181
-  _globals['_TASKDIRECTIVE_TASKENVENTRY']._serialized_end=1227
-  _globals['_TASKDIRECTIVE_INITENVENTRY']._serialized_start=1229
-  _globals['_TASKDIRECTIVE_INITENVENTRY']._serialized_end=1275
+  _globals['_TASKDIRECTIVE'].fields_by_name['kind']._loaded_options = None
+  _globals['_TASKDIRECTIVE'].fields_by_name['kind']._serialized_options = b'\342A\001\003'
+  _globals['_TASKDIRECTIVE'].fields_by_name['depends_on']._loaded_options = None
+  _globals['_TASKDIRECTIVE'].fields_by_name['depends_on']._serialized_options = b'\342A\001\003'
+  _globals['_TASKDIRECTIVE'].fields_by_name['recovery']._loaded_options = None
+  _globals['_TASKDIRECTIVE'].fields_by_name['recovery']._serialized_options = b'\342A\001\003'
+  _globals['_TASKDIRECTIVE'].fields_by_name['state']._loaded_options = None
+  _globals['_TASKDIRECTIVE'].fields_by_name['state']._serialized_options = b'\342A\001\003'
+  _globals['_TASKDIRECTIVE'].fields_by_name['state_reason']._loaded_options = None
+  _globals['_TASKDIRECTIVE'].fields_by_name['state_reason']._serialized_options = b'\342A\001\003'
+  _globals['_TASKDIRECTIVE'].fields_by_name['n_tries']._loaded_options = None
+  _globals['_TASKDIRECTIVE'].fields_by_name['n_tries']._serialized_options = b'\342A\001\003'
+  _globals['_TASKDIRECTIVE'].fields_by_name['batch']._loaded_options = None
+  _globals['_TASKDIRECTIVE'].fields_by_name['batch']._serialized_options = b'\342A\001\003'
+  _globals['_TASKDIRECTIVE'].fields_by_name['data_transfer']._loaded_options = None
+  _globals['_TASKDIRECTIVE'].fields_by_name['data_transfer']._serialized_options = b'\342A\001\003'
+  _globals['_TASKDIRECTIVE'].fields_by_name['sub_workflow']._loaded_options = None
+  _globals['_TASKDIRECTIVE'].fields_by_name['sub_workflow']._serialized_options = b'\342A\001\003'
+  _globals['_TASKDIRECTIVE'].fields_by_name['wait']._loaded_options = None
+  _globals['_TASKDIRECTIVE'].fields_by_name['wait']._serialized_options = b'\342A\001\003'
+  _globals['_TASKDIRECTIVE'].fields_by_name['noop']._loaded_options = None
+  _globals['_TASKDIRECTIVE'].fields_by_name['noop']._serialized_options = b'\342A\001\003'
+  _globals['_TASKDIRECTIVE'].fields_by_name['custom']._loaded_options = None
+  _globals['_TASKDIRECTIVE'].fields_by_name['custom']._serialized_options = b'\342A\001\003'
+  _globals['_TASKSPEC']._serialized_start=163
+  _globals['_TASKSPEC']._serialized_end=1658
+  _globals['_TASKSPEC_TASKENVENTRY']._serialized_start=1556
+  _globals['_TASKSPEC_TASKENVENTRY']._serialized_end=1602
+  _globals['_TASKSPEC_INITENVENTRY']._serialized_start=1604
+  _globals['_TASKSPEC_INITENVENTRY']._serialized_end=1650
+  _globals['_WORKERCONFIG']._serialized_start=1661
+  _globals['_WORKERCONFIG']._serialized_end=2169
+  _globals['_PILOTCONFIG']._serialized_start=2172
+  _globals['_PILOTCONFIG']._serialized_end=2512
+  _globals['_PILOTCONFIG_ENVIRONMENTENTRY']._serialized_start=2462
+  _globals['_PILOTCONFIG_ENVIRONMENTENTRY']._serialized_end=2512
+  _globals['_TASKDIRECTIVE']._serialized_start=2515
+  _globals['_TASKDIRECTIVE']._serialized_end=3883
+  _globals['_TASKDIRECTIVE_TASKENVENTRY']._serialized_start=1556
+  _globals['_TASKDIRECTIVE_TASKENVENTRY']._serialized_end=1602
+  _globals['_TASKDIRECTIVE_INITENVENTRY']._serialized_start=1604
+  _globals['_TASKDIRECTIVE_INITENVENTRY']._serialized_end=1650
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 What a user asks for, task by task, and the task directives made from it."""
 
 from collections import abc as _abc
+from ewms.wms.v1 import task_kinds_pb2 as _task_kinds_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -21,10 +22,13 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class TaskSpec(_message.Message):
-    """One task of a submission: a container that is run once for each event.
+    """One task of a submission: a container that is run once for each event, or
+    one of the kinds of `work`.
 
     The field names are those of the predecessor's request, so that its JSON is
-    accepted as it stands.
+    accepted as it stands. Queues, image, arguments, init container and pilot are
+    a container task's; of the other kinds, batch alone takes cluster locations,
+    an image and `worker_config`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -82,10 +86,18 @@ class TaskSpec(_message.Message):
     WORKER_CONFIG_FIELD_NUMBER: _builtins.int
     PILOT_CONFIG_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    DATA_TRANSFER_FIELD_NUMBER: _builtins.int
+    SUB_WORKFLOW_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    NOOP_FIELD_NUMBER: _builtins.int
+    CUSTOM_FIELD_NUMBER: _builtins.int
     task_image: _builtins.str
     """The image of the task's container: a path (`/cvmfs/…`, a sandbox, a `.sif`
-    file) or a reference (`docker://…`). The plain-process runner records it
-    and does not use it.
+    file) or a reference (`docker://…`). Required for a container task. The
+    plain-process runner records it and does not use it.
     """
     task_args: _builtins.str
     """The arguments of the task's container. `{{INFILE}}`, `{{OUTFILE}}` and
@@ -100,7 +112,9 @@ class TaskSpec(_message.Message):
     init_args: _builtins.str
     """The arguments of the init container; `{{DATA_HUB}}` is replaced."""
     n_workers: _builtins.int
-    """How many workers to ask for at each cluster location. 1 to 1,000,000."""
+    """How many workers to ask for at each cluster location, for a container task.
+    1 to 1,000,000.
+    """
     name: _builtins.str
     """The task's name, unique in the workflow. Default: `task-<number>`, counted
     from 0 in the order of the request.
@@ -109,13 +123,14 @@ class TaskSpec(_message.Message):
     def cluster_locations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Where the task's workers run: names or aliases of cluster locations, as the
         operator configured them (`local`, `osg`, `sub-2`, …). One taskforce is made
-        for each. Two names for the same location count as the same.
+        for each; a batch task has one at the first. At least one for those kinds.
+        Two names for the same location count as the same.
         """
 
     @_builtins.property
     def input_queue_aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Aliases of the queues that the task's events come from. At least one. An
-        alias stands for one queue of this workflow; it may be the input of one
+        """Aliases of the queues that the task's events come from. At least one for a
+        container task. An alias stands for one queue of this workflow; it may be the input of one
         task and the output of another, or of the same one (a loop).
         """
 
@@ -139,6 +154,41 @@ class TaskSpec(_message.Message):
     def pilot_config(self) -> Global___PilotConfig:
         """How the pilot on each worker behaves. Default: every field's own default."""
 
+    @_builtins.property
+    def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tasks that must have succeeded before this one starts. A
+        workflow with any, or with a task that is no container, has a net: it ends
+        by itself once nothing runs and nothing can start.
+        """
+
+    @_builtins.property
+    def recovery(self) -> _task_kinds_pb2.Recovery:
+        """What is done when it fails. Default: it is tried once."""
+
+    @_builtins.property
+    def batch(self) -> _task_kinds_pb2.BatchSpec:
+        """A plain job or cluster of jobs."""
+
+    @_builtins.property
+    def data_transfer(self) -> _task_kinds_pb2.DataTransferSpec:
+        """Files that are staged in or out."""
+
+    @_builtins.property
+    def sub_workflow(self) -> _task_kinds_pb2.SubWorkflowSpec:
+        """Another workflow."""
+
+    @_builtins.property
+    def wait(self) -> _task_kinds_pb2.WaitSpec:
+        """A timer or a signal."""
+
+    @_builtins.property
+    def noop(self) -> _task_kinds_pb2.NoopSpec:
+        """Nothing."""
+
+    @_builtins.property
+    def custom(self) -> _task_kinds_pb2.CustomSpec:
+        """A kind of the operator's own."""
+
     def __init__(
         self,
         *,
@@ -155,12 +205,22 @@ class TaskSpec(_message.Message):
         worker_config: Global___WorkerConfig | None = ...,
         pilot_config: Global___PilotConfig | None = ...,
         name: _builtins.str = ...,
+        depends_on: _abc.Iterable[_builtins.str] | None = ...,
+        recovery: _task_kinds_pb2.Recovery | None = ...,
+        batch: _task_kinds_pb2.BatchSpec | None = ...,
+        data_transfer: _task_kinds_pb2.DataTransferSpec | None = ...,
+        sub_workflow: _task_kinds_pb2.SubWorkflowSpec | None = ...,
+        wait: _task_kinds_pb2.WaitSpec | None = ...,
+        noop: _task_kinds_pb2.NoopSpec | None = ...,
+        custom: _task_kinds_pb2.CustomSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["pilot_config", b"pilot_config", "worker_config", b"worker_config"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "custom", b"custom", "data_transfer", b"data_transfer", "noop", b"noop", "pilot_config", b"pilot_config", "recovery", b"recovery", "sub_workflow", b"sub_workflow", "wait", b"wait", "work", b"work", "worker_config", b"worker_config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_locations", b"cluster_locations", "init_args", b"init_args", "init_env", b"init_env", "init_image", b"init_image", "input_queue_aliases", b"input_queue_aliases", "n_workers", b"n_workers", "name", b"name", "output_queue_aliases", b"output_queue_aliases", "pilot_config", b"pilot_config", "task_args", b"task_args", "task_env", b"task_env", "task_image", b"task_image", "worker_config", b"worker_config"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "cluster_locations", b"cluster_locations", "custom", b"custom", "data_transfer", b"data_transfer", "depends_on", b"depends_on", "init_args", b"init_args", "init_env", b"init_env", "init_image", b"init_image", "input_queue_aliases", b"input_queue_aliases", "n_workers", b"n_workers", "name", b"name", "noop", b"noop", "output_queue_aliases", b"output_queue_aliases", "pilot_config", b"pilot_config", "recovery", b"recovery", "sub_workflow", b"sub_workflow", "task_args", b"task_args", "task_env", b"task_env", "task_image", b"task_image", "wait", b"wait", "work", b"work", "worker_config", b"worker_config"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["batch", "data_transfer", "sub_workflow", "wait", "noop", "custom"]  # noqa: Y015
+    _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
 
 Global___TaskSpec: _TypeAlias = TaskSpec  # noqa: Y015
 
@@ -296,8 +356,8 @@ Global___PilotConfig: _TypeAlias = PilotConfig  # noqa: Y015
 
 @_typing.final
 class TaskDirective(_message.Message):
-    """A task as the system keeps it: immutable but for `is_done`. All fields are set
-    by the WMS.
+    """A task as the system keeps it: immutable but for `is_done`, and in a net its
+    state, the reason and the tries. All fields are set by the WMS.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -362,6 +422,18 @@ class TaskDirective(_message.Message):
     PILOT_CONFIG_FIELD_NUMBER: _builtins.int
     IS_DONE_FIELD_NUMBER: _builtins.int
     DONE_TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STATE_REASON_FIELD_NUMBER: _builtins.int
+    N_TRIES_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    DATA_TRANSFER_FIELD_NUMBER: _builtins.int
+    SUB_WORKFLOW_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    NOOP_FIELD_NUMBER: _builtins.int
+    CUSTOM_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """`TK-<workflow part>-<the task's number in hex>`."""
     workflow_id: _builtins.str
@@ -380,6 +452,14 @@ class TaskDirective(_message.Message):
     """Workers asked for at each cluster location by the submission."""
     is_done: _builtins.bool
     """All its input queues are drained: there is nothing more to do."""
+    kind: _task_kinds_pb2.TaskKind.ValueType
+    """What it does."""
+    state: _task_kinds_pb2.TaskState.ValueType
+    """Where it stands in its workflow's net."""
+    state_reason: _builtins.str
+    """Why it is in that state, in words: what it waits for, why it failed."""
+    n_tries: _builtins.int
+    """How often it was started."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was submitted."""
@@ -424,6 +504,38 @@ class TaskDirective(_message.Message):
     def done_time(self) -> _timestamp_pb2.Timestamp:
         """When that was noticed. Absent until then."""
 
+    @_builtins.property
+    def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in TaskSpec."""
+
+    @_builtins.property
+    def recovery(self) -> _task_kinds_pb2.Recovery:
+        """As in TaskSpec."""
+
+    @_builtins.property
+    def batch(self) -> _task_kinds_pb2.BatchSpec:
+        """A plain job or cluster of jobs."""
+
+    @_builtins.property
+    def data_transfer(self) -> _task_kinds_pb2.DataTransferSpec:
+        """Files that are staged in or out."""
+
+    @_builtins.property
+    def sub_workflow(self) -> _task_kinds_pb2.SubWorkflowSpec:
+        """Another workflow; without its files."""
+
+    @_builtins.property
+    def wait(self) -> _task_kinds_pb2.WaitSpec:
+        """A timer or a signal."""
+
+    @_builtins.property
+    def noop(self) -> _task_kinds_pb2.NoopSpec:
+        """Nothing."""
+
+    @_builtins.property
+    def custom(self) -> _task_kinds_pb2.CustomSpec:
+        """A kind of the operator's own."""
+
     def __init__(
         self,
         *,
@@ -447,11 +559,25 @@ class TaskDirective(_message.Message):
         pilot_config: Global___PilotConfig | None = ...,
         is_done: _builtins.bool = ...,
         done_time: _timestamp_pb2.Timestamp | None = ...,
+        kind: _task_kinds_pb2.TaskKind.ValueType = ...,
+        depends_on: _abc.Iterable[_builtins.str] | None = ...,
+        recovery: _task_kinds_pb2.Recovery | None = ...,
+        state: _task_kinds_pb2.TaskState.ValueType = ...,
+        state_reason: _builtins.str = ...,
+        n_tries: _builtins.int = ...,
+        batch: _task_kinds_pb2.BatchSpec | None = ...,
+        data_transfer: _task_kinds_pb2.DataTransferSpec | None = ...,
+        sub_workflow: _task_kinds_pb2.SubWorkflowSpec | None = ...,
+        wait: _task_kinds_pb2.WaitSpec | None = ...,
+        noop: _task_kinds_pb2.NoopSpec | None = ...,
+        custom: _task_kinds_pb2.CustomSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "done_time", b"done_time", "pilot_config", b"pilot_config", "worker_config", b"worker_config"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "create_time", b"create_time", "custom", b"custom", "data_transfer", b"data_transfer", "done_time", b"done_time", "noop", b"noop", "pilot_config", b"pilot_config", "recovery", b"recovery", "sub_workflow", b"sub_workflow", "wait", b"wait", "work", b"work", "worker_config", b"worker_config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_locations", b"cluster_locations", "create_time", b"create_time", "done_time", b"done_time", "init_args", b"init_args", "init_env", b"init_env", "init_image", b"init_image", "input_queue_aliases", b"input_queue_aliases", "input_queues", b"input_queues", "is_done", b"is_done", "n_workers", b"n_workers", "name", b"name", "output_queue_aliases", b"output_queue_aliases", "output_queues", b"output_queues", "pilot_config", b"pilot_config", "task_args", b"task_args", "task_env", b"task_env", "task_id", b"task_id", "task_image", b"task_image", "worker_config", b"worker_config", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "cluster_locations", b"cluster_locations", "create_time", b"create_time", "custom", b"custom", "data_transfer", b"data_transfer", "depends_on", b"depends_on", "done_time", b"done_time", "init_args", b"init_args", "init_env", b"init_env", "init_image", b"init_image", "input_queue_aliases", b"input_queue_aliases", "input_queues", b"input_queues", "is_done", b"is_done", "kind", b"kind", "n_tries", b"n_tries", "n_workers", b"n_workers", "name", b"name", "noop", b"noop", "output_queue_aliases", b"output_queue_aliases", "output_queues", b"output_queues", "pilot_config", b"pilot_config", "recovery", b"recovery", "state", b"state", "state_reason", b"state_reason", "sub_workflow", b"sub_workflow", "task_args", b"task_args", "task_env", b"task_env", "task_id", b"task_id", "task_image", b"task_image", "wait", b"wait", "work", b"work", "worker_config", b"worker_config", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_work: _TypeAlias = _typing.Literal["batch", "data_transfer", "sub_workflow", "wait", "noop", "custom"]  # noqa: Y015
+    _WhichOneofArgType_work: _TypeAlias = _typing.Literal["work", b"work"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_work) -> _WhichOneofReturnType_work | None: ...
 
 Global___TaskDirective: _TypeAlias = TaskDirective  # noqa: Y015

@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65wms/wms/v1/workflow.proto\x12\x0b\x65wms.wms.v1\x1a\x1b\x65wms/wms/v1/taskforce.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x05\n\x08Workflow\x12\x19\n\x0bworkflow_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05owner\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x31\n\x06labels\x18\x04 \x03(\x0b\x32!.ewms.wms.v1.Workflow.LabelsEntry\x12\x15\n\x08priority\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12/\n\x05state\x18\x06 \x01(\x0e\x32\x1a.ewms.wms.v1.WorkflowStateB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cstate_reason\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1c\n\x0epending_reason\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nretry_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x61\x63tive_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x36\n\x0csettled_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x0e \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\tattention\x18\x0f \x03(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07n_tasks\x18\x10 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cn_taskforces\x18\x11 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0chold_running\x18\x12 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x33\n\x07summary\x18\x13 \x01(\x0b\x32\x1c.ewms.wms.v1.WorkflowSummaryB\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priority\"\x98\x04\n\x0fWorkflowSummary\x12M\n\x11\x63ompound_statuses\x18\x01 \x03(\x0b\x32\x32.ewms.wms.v1.WorkflowSummary.CompoundStatusesEntry\x12H\n\x0ftop_task_errors\x18\x02 \x03(\x0b\x32/.ewms.wms.v1.WorkflowSummary.TopTaskErrorsEntry\x12\x19\n\x11n_workers_running\x18\x03 \x01(\x05\x12\x1b\n\x13n_workers_requested\x18\x04 \x01(\x05\x12\x19\n\x11n_workers_waiting\x18\x05 \x01(\x05\x12P\n\x13taskforces_by_phase\x18\x06 \x03(\x0b\x32\x33.ewms.wms.v1.WorkflowSummary.TaskforcesByPhaseEntry\x1aW\n\x15\x43ompoundStatusesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.ewms.wms.v1.PilotStatusCounts:\x02\x38\x01\x1a\x34\n\x12TopTaskErrorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x1a\x38\n\x16TaskforcesByPhaseEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\xf6\x01\n\x05Queue\x12\x0c\n\x04mqid\x18\x01 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x11\n\tis_public\x18\x04 \x01(\x08\x12\x14\n\x0cis_activated\x18\x05 \x01(\x08\x12\x1a\n\x12is_close_requested\x18\x06 \x01(\x08\x12\x11\n\tis_closed\x18\x07 \x01(\x08\x12\x12\n\nis_drained\x18\x08 \x01(\x08\x12\x13\n\x0b\x62roker_type\x18\t \x01(\t\x12\x16\n\x0e\x62roker_address\x18\n \x01(\t\x12\x12\n\nbroker_tls\x18\x0b \x01(\x08\x12\x0e\n\x06n_dead\x18\x0c \x01(\x03\"Y\n\nQueueStats\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x03\x12\x11\n\tin_flight\x18\x03 \x01(\x03\x12\x0c\n\x04\x64one\x18\x04 \x01(\x03\x12\x0c\n\x04\x64\x65\x61\x64\x18\x05 \x01(\x03\"\x80\x02\n\x0cHistoryEntry\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12&\n\x04kind\x18\x03 \x01(\x0e\x32\x18.ewms.wms.v1.HistoryKind\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0c\n\x04what\x18\x05 \x01(\t\x12\x0e\n\x06source\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x16\n\x0ewas_successful\x18\x08 \x01(\x08\x12\x35\n\x11source_event_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xf3\x01\n\rWorkflowState\x12\x1e\n\x1aWORKFLOW_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16WORKFLOW_STATE_PENDING\x10\x01\x12\x19\n\x15WORKFLOW_STATE_ACTIVE\x10\x02\x12\x19\n\x15WORKFLOW_STATE_PAUSED\x10\x03\x12\x1b\n\x17WORKFLOW_STATE_FINISHED\x10\x04\x12\x1a\n\x16WORKFLOW_STATE_ABORTED\x10\x05\x12\x1c\n\x18WORKFLOW_STATE_SUCCEEDED\x10\x06\x12\x19\n\x15WORKFLOW_STATE_FAILED\x10\x07*\xcb\x01\n\x0bHistoryKind\x12\x1c\n\x18HISTORY_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14HISTORY_KIND_REQUEST\x10\x01\x12\x1d\n\x19HISTORY_KIND_STATE_CHANGE\x10\x02\x12\x1d\n\x19HISTORY_KIND_PHASE_CHANGE\x10\x03\x12\x17\n\x13HISTORY_KIND_REPORT\x10\x04\x12\x16\n\x12HISTORY_KIND_QUEUE\x10\x05\x12\x15\n\x11HISTORY_KIND_TASK\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x65wms/wms/v1/workflow.proto\x12\x0b\x65wms.wms.v1\x1a\x1b\x65wms/wms/v1/taskforce.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x06\n\x08Workflow\x12\x19\n\x0bworkflow_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05owner\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x31\n\x06labels\x18\x04 \x03(\x0b\x32!.ewms.wms.v1.Workflow.LabelsEntry\x12\x15\n\x08priority\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12/\n\x05state\x18\x06 \x01(\x0e\x32\x1a.ewms.wms.v1.WorkflowStateB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cstate_reason\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1c\n\x0epending_reason\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\nretry_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x61\x63tive_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x32\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x36\n\x0csettled_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\x0e \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x17\n\tattention\x18\x0f \x03(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07n_tasks\x18\x10 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0cn_taskforces\x18\x11 \x01(\x05\x42\x04\xe2\x41\x01\x03\x12\x1a\n\x0chold_running\x18\x12 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x33\n\x07summary\x18\x13 \x01(\x0b\x32\x1c.ewms.wms.v1.WorkflowSummaryB\x04\xe2\x41\x01\x03\x12\x15\n\x07has_net\x18\x14 \x01(\x08\x42\x04\xe2\x41\x01\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priority\"\x98\x04\n\x0fWorkflowSummary\x12M\n\x11\x63ompound_statuses\x18\x01 \x03(\x0b\x32\x32.ewms.wms.v1.WorkflowSummary.CompoundStatusesEntry\x12H\n\x0ftop_task_errors\x18\x02 \x03(\x0b\x32/.ewms.wms.v1.WorkflowSummary.TopTaskErrorsEntry\x12\x19\n\x11n_workers_running\x18\x03 \x01(\x05\x12\x1b\n\x13n_workers_requested\x18\x04 \x01(\x05\x12\x19\n\x11n_workers_waiting\x18\x05 \x01(\x05\x12P\n\x13taskforces_by_phase\x18\x06 \x03(\x0b\x32\x33.ewms.wms.v1.WorkflowSummary.TaskforcesByPhaseEntry\x1aW\n\x15\x43ompoundStatusesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.ewms.wms.v1.PilotStatusCounts:\x02\x38\x01\x1a\x34\n\x12TopTaskErrorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x1a\x38\n\x16TaskforcesByPhaseEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\"\xf6\x01\n\x05Queue\x12\x0c\n\x04mqid\x18\x01 \x01(\t\x12\x13\n\x0bworkflow_id\x18\x02 \x01(\t\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x11\n\tis_public\x18\x04 \x01(\x08\x12\x14\n\x0cis_activated\x18\x05 \x01(\x08\x12\x1a\n\x12is_close_requested\x18\x06 \x01(\x08\x12\x11\n\tis_closed\x18\x07 \x01(\x08\x12\x12\n\nis_drained\x18\x08 \x01(\x08\x12\x13\n\x0b\x62roker_type\x18\t \x01(\t\x12\x16\n\x0e\x62roker_address\x18\n \x01(\t\x12\x12\n\nbroker_tls\x18\x0b \x01(\x08\x12\x0e\n\x06n_dead\x18\x0c \x01(\x03\"Y\n\nQueueStats\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\x03\x12\x11\n\tin_flight\x18\x03 \x01(\x03\x12\x0c\n\x04\x64one\x18\x04 \x01(\x03\x12\x0c\n\x04\x64\x65\x61\x64\x18\x05 \x01(\x03\"\x80\x02\n\x0cHistoryEntry\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12&\n\x04kind\x18\x03 \x01(\x0e\x32\x18.ewms.wms.v1.HistoryKind\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0c\n\x04what\x18\x05 \x01(\t\x12\x0e\n\x06source\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x16\n\x0ewas_successful\x18\x08 \x01(\x08\x12\x35\n\x11source_event_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xf3\x01\n\rWorkflowState\x12\x1e\n\x1aWORKFLOW_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16WORKFLOW_STATE_PENDING\x10\x01\x12\x19\n\x15WORKFLOW_STATE_ACTIVE\x10\x02\x12\x19\n\x15WORKFLOW_STATE_PAUSED\x10\x03\x12\x1b\n\x17WORKFLOW_STATE_FINISHED\x10\x04\x12\x1a\n\x16WORKFLOW_STATE_ABORTED\x10\x05\x12\x1c\n\x18WORKFLOW_STATE_SUCCEEDED\x10\x06\x12\x19\n\x15WORKFLOW_STATE_FAILED\x10\x07*\xcb\x01\n\x0bHistoryKind\x12\x1c\n\x18HISTORY_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14HISTORY_KIND_REQUEST\x10\x01\x12\x1d\n\x19HISTORY_KIND_STATE_CHANGE\x10\x02\x12\x1d\n\x19HISTORY_KIND_PHASE_CHANGE\x10\x03\x12\x17\n\x13HISTORY_KIND_REPORT\x10\x04\x12\x16\n\x12HISTORY_KIND_QUEUE\x10\x05\x12\x15\n\x11HISTORY_KIND_TASK\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -68,32 +68,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKFLOW'].fields_by_name['hold_running']._serialized_options = b'\342A\001\003'
   _globals['_WORKFLOW'].fields_by_name['summary']._loaded_options = None
   _globals['_WORKFLOW'].fields_by_name['summary']._serialized_options = b'\342A\001\003'
+  _globals['_WORKFLOW'].fields_by_name['has_net']._loaded_options = None
+  _globals['_WORKFLOW'].fields_by_name['has_net']._serialized_options = b'\342A\001\003'
   _globals['_WORKFLOWSUMMARY_COMPOUNDSTATUSESENTRY']._loaded_options = None
   _globals['_WORKFLOWSUMMARY_COMPOUNDSTATUSESENTRY']._serialized_options = b'8\001'
   _globals['_WORKFLOWSUMMARY_TOPTASKERRORSENTRY']._loaded_options = None
   _globals['_WORKFLOWSUMMARY_TOPTASKERRORSENTRY']._serialized_options = b'8\001'
   _globals['_WORKFLOWSUMMARY_TASKFORCESBYPHASEENTRY']._loaded_options = None
   _globals['_WORKFLOWSUMMARY_TASKFORCESBYPHASEENTRY']._serialized_options = b'8\001'
-  _globals['_WORKFLOWSTATE']._serialized_start=2046
-  _globals['_WORKFLOWSTATE']._serialized_end=2289
-  _globals['_HISTORYKIND']._serialized_start=2292
-  _globals['_HISTORYKIND']._serialized_end=2495
+  _globals['_WORKFLOWSTATE']._serialized_start=2069
+  _globals['_WORKFLOWSTATE']._serialized_end=2312
+  _globals['_HISTORYKIND']._serialized_start=2315
+  _globals['_HISTORYKIND']._serialized_end=2518
   _globals['_WORKFLOW']._serialized_start=139
-  _globals['_WORKFLOW']._serialized_end=905
-  _globals['_WORKFLOW_LABELSENTRY']._serialized_start=847
-  _globals['_WORKFLOW_LABELSENTRY']._serialized_end=892
-  _globals['_WORKFLOWSUMMARY']._serialized_start=908
-  _globals['_WORKFLOWSUMMARY']._serialized_end=1444
-  _globals['_WORKFLOWSUMMARY_COMPOUNDSTATUSESENTRY']._serialized_start=1245
-  _globals['_WORKFLOWSUMMARY_COMPOUNDSTATUSESENTRY']._serialized_end=1332
-  _globals['_WORKFLOWSUMMARY_TOPTASKERRORSENTRY']._serialized_start=1334
-  _globals['_WORKFLOWSUMMARY_TOPTASKERRORSENTRY']._serialized_end=1386
-  _globals['_WORKFLOWSUMMARY_TASKFORCESBYPHASEENTRY']._serialized_start=1388
-  _globals['_WORKFLOWSUMMARY_TASKFORCESBYPHASEENTRY']._serialized_end=1444
-  _globals['_QUEUE']._serialized_start=1447
-  _globals['_QUEUE']._serialized_end=1693
-  _globals['_QUEUESTATS']._serialized_start=1695
-  _globals['_QUEUESTATS']._serialized_end=1784
-  _globals['_HISTORYENTRY']._serialized_start=1787
-  _globals['_HISTORYENTRY']._serialized_end=2043
+  _globals['_WORKFLOW']._serialized_end=928
+  _globals['_WORKFLOW_LABELSENTRY']._serialized_start=870
+  _globals['_WORKFLOW_LABELSENTRY']._serialized_end=915
+  _globals['_WORKFLOWSUMMARY']._serialized_start=931
+  _globals['_WORKFLOWSUMMARY']._serialized_end=1467
+  _globals['_WORKFLOWSUMMARY_COMPOUNDSTATUSESENTRY']._serialized_start=1268
+  _globals['_WORKFLOWSUMMARY_COMPOUNDSTATUSESENTRY']._serialized_end=1355
+  _globals['_WORKFLOWSUMMARY_TOPTASKERRORSENTRY']._serialized_start=1357
+  _globals['_WORKFLOWSUMMARY_TOPTASKERRORSENTRY']._serialized_end=1409
+  _globals['_WORKFLOWSUMMARY_TASKFORCESBYPHASEENTRY']._serialized_start=1411
+  _globals['_WORKFLOWSUMMARY_TASKFORCESBYPHASEENTRY']._serialized_end=1467
+  _globals['_QUEUE']._serialized_start=1470
+  _globals['_QUEUE']._serialized_end=1716
+  _globals['_QUEUESTATS']._serialized_start=1718
+  _globals['_QUEUESTATS']._serialized_end=1807
+  _globals['_HISTORYENTRY']._serialized_start=1810
+  _globals['_HISTORYENTRY']._serialized_end=2066
 # @@protoc_insertion_point(module_scope)

@@ -160,6 +160,7 @@ class Workflow(_message.Message):
     N_TASKFORCES_FIELD_NUMBER: _builtins.int
     HOLD_RUNNING_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    HAS_NET_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """`WF-<hex seconds>-<8 hex>`; sorts by time."""
     owner: _builtins.str
@@ -184,6 +185,10 @@ class Workflow(_message.Message):
     """Number of taskforces so far."""
     hold_running: _builtins.bool
     """Whether what runs is held while it is PAUSED."""
+    has_net: _builtins.bool
+    """Whether its tasks are ordered, by dependencies or because some are no
+    containers: it fires them, and ends by itself.
+    """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels for filters (`labels.team = "x"`)."""
@@ -243,10 +248,11 @@ class Workflow(_message.Message):
         n_taskforces: _builtins.int = ...,
         hold_running: _builtins.bool = ...,
         summary: Global___WorkflowSummary | None = ...,
+        has_net: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "active_time", b"active_time", "create_time", b"create_time", "end_time", b"end_time", "priority", b"priority", "retry_time", b"retry_time", "settled_time", b"settled_time", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "active_time", b"active_time", "attention", b"attention", "create_time", b"create_time", "end_time", b"end_time", "hold_running", b"hold_running", "labels", b"labels", "n_taskforces", b"n_taskforces", "n_tasks", b"n_tasks", "name", b"name", "owner", b"owner", "pending_reason", b"pending_reason", "priority", b"priority", "retry_time", b"retry_time", "revision", b"revision", "settled_time", b"settled_time", "state", b"state", "state_reason", b"state_reason", "summary", b"summary", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "active_time", b"active_time", "attention", b"attention", "create_time", b"create_time", "end_time", b"end_time", "has_net", b"has_net", "hold_running", b"hold_running", "labels", b"labels", "n_taskforces", b"n_taskforces", "n_tasks", b"n_tasks", "name", b"name", "owner", b"owner", "pending_reason", b"pending_reason", "priority", b"priority", "retry_time", b"retry_time", "revision", b"revision", "settled_time", b"settled_time", "state", b"state", "state_reason", b"state_reason", "summary", b"summary", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015

@@ -109,6 +109,11 @@ class WorkflowServiceStub:
                 request_serializer=ewms_dot_wms_dot_v1_dot_workflow__service__pb2.CloseQueueRequest.SerializeToString,
                 response_deserializer=ewms_dot_wms_dot_v1_dot_workflow__service__pb2.CloseQueueResponse.FromString,
                 _registered_method=True)
+        self.SignalTask = channel.unary_unary(
+                '/ewms.wms.v1.WorkflowService/SignalTask',
+                request_serializer=ewms_dot_wms_dot_v1_dot_workflow__service__pb2.SignalTaskRequest.SerializeToString,
+                response_deserializer=ewms_dot_wms_dot_v1_dot_workflow__service__pb2.SignalTaskResponse.FromString,
+                _registered_method=True)
         self.ListDeadLetters = channel.unary_unary(
                 '/ewms.wms.v1.WorkflowService/ListDeadLetters',
                 request_serializer=ewms_dot_wms_dot_v1_dot_workflow__service__pb2.ListDeadLettersRequest.SerializeToString,
@@ -241,6 +246,16 @@ class WorkflowServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignalTask(self, request, context):
+        """Tells a task that waits for a signal that it has come. A signal that comes
+        before the task waits is kept for it. OK when repeated; NOT_FOUND for a task
+        that the workflow has not; FAILED_PRECONDITION if the task waits for no such
+        signal, or the workflow has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListDeadLetters(self, request, context):
         """Events that were delivered too often, in pages, oldest first. Those of a
         private queue can be read for the MQS's retention (7 days by default) after
@@ -327,6 +342,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.CloseQueue,
                     request_deserializer=ewms_dot_wms_dot_v1_dot_workflow__service__pb2.CloseQueueRequest.FromString,
                     response_serializer=ewms_dot_wms_dot_v1_dot_workflow__service__pb2.CloseQueueResponse.SerializeToString,
+            ),
+            'SignalTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignalTask,
+                    request_deserializer=ewms_dot_wms_dot_v1_dot_workflow__service__pb2.SignalTaskRequest.FromString,
+                    response_serializer=ewms_dot_wms_dot_v1_dot_workflow__service__pb2.SignalTaskResponse.SerializeToString,
             ),
             'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDeadLetters,
@@ -700,6 +720,33 @@ class WorkflowService:
             '/ewms.wms.v1.WorkflowService/CloseQueue',
             ewms_dot_wms_dot_v1_dot_workflow__service__pb2.CloseQueueRequest.SerializeToString,
             ewms_dot_wms_dot_v1_dot_workflow__service__pb2.CloseQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignalTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ewms.wms.v1.WorkflowService/SignalTask',
+            ewms_dot_wms_dot_v1_dot_workflow__service__pb2.SignalTaskRequest.SerializeToString,
+            ewms_dot_wms_dot_v1_dot_workflow__service__pb2.SignalTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -94,6 +94,12 @@ class WorkflowServiceStub:
     an alias that the workflow has not; FAILED_PRECONDITION for a private one
     (they close by themselves).
     """
+    SignalTask: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.SignalTaskRequest, _workflow_service_pb2.SignalTaskResponse]
+    """Tells a task that waits for a signal that it has come. A signal that comes
+    before the task waits is kept for it. OK when repeated; NOT_FOUND for a task
+    that the workflow has not; FAILED_PRECONDITION if the task waits for no such
+    signal, or the workflow has ended.
+    """
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_workflow_service_pb2.ListDeadLettersRequest, _workflow_service_pb2.ListDeadLettersResponse]
     """Events that were delivered too often, in pages, oldest first. Those of a
     private queue can be read for the MQS's retention (7 days by default) after
@@ -171,6 +177,12 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     every task that writes to it is done, too. OK when repeated; NOT_FOUND for
     an alias that the workflow has not; FAILED_PRECONDITION for a private one
     (they close by themselves).
+    """
+    SignalTask: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.SignalTaskRequest, _workflow_service_pb2.SignalTaskResponse]  # type: ignore[assignment]
+    """Tells a task that waits for a signal that it has come. A signal that comes
+    before the task waits is kept for it. OK when repeated; NOT_FOUND for a task
+    that the workflow has not; FAILED_PRECONDITION if the task waits for no such
+    signal, or the workflow has ended.
     """
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_workflow_service_pb2.ListDeadLettersRequest, _workflow_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
     """Events that were delivered too often, in pages, oldest first. Those of a
@@ -324,6 +336,18 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         every task that writes to it is done, too. OK when repeated; NOT_FOUND for
         an alias that the workflow has not; FAILED_PRECONDITION for a private one
         (they close by themselves).
+        """
+
+    @_abc_1.abstractmethod
+    def SignalTask(
+        self,
+        request: _workflow_service_pb2.SignalTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_service_pb2.SignalTaskResponse, _abc.Awaitable[_workflow_service_pb2.SignalTaskResponse]]:
+        """Tells a task that waits for a signal that it has come. A signal that comes
+        before the task waits is kept for it. OK when repeated; NOT_FOUND for a task
+        that the workflow has not; FAILED_PRECONDITION if the task waits for no such
+        signal, or the workflow has ended.
         """
 
     @_abc_1.abstractmethod
