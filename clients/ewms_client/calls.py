@@ -220,6 +220,19 @@ class WmsCalls:
         request = workflows_pb2.ListPublicQueuesRequest(workflow_id=workflow_id)
         return (await self._call(self._workflows.ListPublicQueues, request)).queues
 
+    async def signal(
+        self, workflow_id: str, task: str, signal: str, *, request_id: str | None = None
+    ) -> None:
+        """Tell a task that waits for a signal that it has come; one that comes early is kept.
+
+        Raises NotFound for a task that the workflow has not, FailedPrecondition if it waits for no
+        such signal or the workflow has ended.
+        """
+        request = workflows_pb2.SignalTaskRequest(
+            workflow_id=workflow_id, task=task, signal=signal, request_id=request_id or str(uuid4())
+        )
+        await self._call(self._workflows.SignalTask, request)
+
     async def close_queue(
         self, workflow_id: str, alias: str, *, request_id: str | None = None
     ) -> workflow_pb2.Queue:

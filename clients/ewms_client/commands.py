@@ -25,6 +25,7 @@ from ewms_client.steering_commands import (
     finish,
     pause,
     resume,
+    signal,
     update,
 )
 from ewms_client.terminal import (
@@ -189,6 +190,7 @@ app.command("abort")(abort)
 app.command("update")(update)
 app.command("pause")(pause)
 app.command("resume")(resume)
+app.command("signal")(signal)
 app.command("add-workers")(add_workers)
 app.command("publish")(publish)
 app.command("consume")(consume)
@@ -225,8 +227,12 @@ async def _view(client: AsyncClient, workflow_id: str, *, with_stats: bool = Fal
 
 def _print_workflow(view: WorkflowView) -> None:
     print_table(*tables.workflow(view.workflow))
+    tasks = view.task_directives.values()
     for title, table in (
-        ("Tasks", tables.task_directives(view.task_directives.values())),
+        (
+            "Tasks",
+            tables.net_tasks(tasks) if view.workflow.has_net else tables.task_directives(tasks),
+        ),
         ("Taskforces", tables.taskforces(view.taskforces.values())),
         ("Queues", tables.queues(view)),
     ):

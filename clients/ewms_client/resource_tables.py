@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ewms.wms.v1 import task_pb2, taskforce_pb2, workflow_pb2, workflow_service_pb2
+from ewms.wms.v1 import task_kinds_pb2, task_pb2, taskforce_pb2, workflow_pb2, workflow_service_pb2
 from ewms_client.view import WorkflowView, phase_name, state_name
 
 __all__ = [
     "clock",
     "dead_letters",
     "history",
+    "net_tasks",
     "queues",
     "statuses",
     "task_directives",
@@ -95,6 +96,43 @@ def task_directives(items: Iterable[task_pb2.TaskDirective]) -> Rows:
         )
         for item in items
     ]
+
+
+def net_tasks(items: Iterable[task_pb2.TaskDirective]) -> Rows:
+    """Tasks of a net, one a row: where each stands, and what it waits for or why it failed."""
+    tasks = list(items)
+    states = {task.name: task.state for task in tasks}
+    return ("TASK", "NAME", "KIND", "STATE", "TRIES", "WHY"), [
+        (
+            task.task_id,
+            task.name,
+            task_kinds_pb2.TaskKind.Name(task.kind).removeprefix("TASK_KIND_").lower(),
+            _task_state_name(task.state),
+            task.n_tries or "",
+            _why(task, states),
+        )
+        for task in tasks
+    ]
+
+
+def _why(
+    task: task_pb2.TaskDirective, states: Mapping[str, task_kinds_pb2.TaskState.ValueType]
+) -> str:
+    if task.state_reason or task.state != task_kinds_pb2.TASK_STATE_WAITING:
+        waits = task.wait.signal and task.state == task_kinds_pb2.TASK_STATE_RUNNING
+        return task.state_reason or (f"waits for the signal {task.wait.signal}" if waits else "")
+    over = (task_kinds_pb2.TASK_STATE_SUCCEEDED, task_kinds_pb2.TASK_STATE_SKIPPED)
+    missing = [name for name in task.depends_on if states.get(name) not in over]
+    if not missing:
+        return "" if task.depends_on else "not needed so far"
+    failed = [name for name in missing if states[name] == task_kinds_pb2.TASK_STATE_FAILED]
+    if failed:
+        return f"cannot run: {', '.join(failed)} failed"
+    return f"waits for {', '.join(missing)}"
+
+
+def _task_state_name(state: task_kinds_pb2.TaskState.ValueType) -> str:
+    return task_kinds_pb2.TaskState.Name(state).removeprefix("TASK_STATE_")
 
 
 def taskforces(items: Iterable[taskforce_pb2.Taskforce]) -> Rows:

@@ -1,5 +1,5 @@
-"""The commands that steer a workflow: close a queue, finish, abort, update, pause, resume, add
-workers.
+"""The commands that steer a workflow: close a queue, finish, abort, update, pause, resume, signal
+a task, add workers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ewms_client.terminal import (
 )
 from ewms_client.view import state_name
 
-__all__ = ["abort", "add_workers", "close_queue", "finish", "pause", "resume", "update"]
+__all__ = ["abort", "add_workers", "close_queue", "finish", "pause", "resume", "signal", "update"]
 
 Reason = Annotated[str, typer.Option(help="Why, for the history.")]
 
@@ -132,6 +132,20 @@ def resume(workflow: WorkflowId, wms: Wms = WMS_DEFAULT, as_json: Json = False) 
         _print_steered(resumed, resumed, as_json)
 
     run(wms, as_json, command)
+
+
+def signal(
+    workflow: WorkflowId,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")],
+    name: Annotated[str, typer.Argument(metavar="SIGNAL", help="What it waits for.")],
+    wms: Wms = WMS_DEFAULT,
+) -> None:
+    """Tell a task that the signal which it waits for has come."""
+
+    async def command(client: AsyncClient) -> None:
+        await client.signal(workflow, task, name)
+
+    run(wms, False, command)
 
 
 def add_workers(

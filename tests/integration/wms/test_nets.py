@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -317,7 +318,7 @@ async def test_two_engines_share_a_net_of_hundreds_of_tasks(stack: Stack) -> Non
     servers = [await stack.wms() for _ in range(2)]
     layers = [[f"t{layer}-{n}" for n in range(20)] for layer in range(15)]
     tasks = [a_noop(name) for name in layers[0]]
-    for above, below in zip(layers, layers[1:], strict=False):
+    for above, below in pairwise(layers):
         tasks += [a_noop(name, *above) for name in below]
     workflow_ids = await asyncio.gather(*(submit(servers[n % 2], *tasks) for n in range(4)))
 
@@ -340,7 +341,7 @@ async def test_a_container_task_fires_when_what_it_waits_for_is_done(stack: Stac
             task.task_id for task in view.tasks.values() if task.name == "prepare"
         ]
         assert await ends(agent) == "prepare"
-        start, cluster_id = await agent.runs()
+        start, _ = await agent.runs()
         assert start.task_directive.name == "simulate"
         await wms.close(workflow_id, "input")
         view = await wms.until(workflow_id, lambda view: states(view)["simulate"] == SUCCEEDED)
