@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from running_stack import EWMS, RunningStack
 
+WORKFLOW_FAILED = 8
+
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -20,11 +22,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         yield running.await_ready()
 
 
-def ewms(stack: RunningStack, *words: str, stdin: str = "") -> str:
+def ewms(stack: RunningStack, *words: str, stdin: str = "", exit_code: int = 0) -> str:
     done = subprocess.run(
         [EWMS, *words, "--wms", stack.wms], input=stdin, capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == exit_code, done.stdout + done.stderr
     return done.stdout
 
 
@@ -70,7 +72,7 @@ def test_a_failed_job_is_told_with_its_exit_code_and_what_cannot_run(stack: Runn
         a_job("killed", "kill -9 $$"),
     )
 
-    assert "FAILED" in ewms(stack, "watch", workflow_id)
+    assert "FAILED" in ewms(stack, "watch", workflow_id, exit_code=WORKFLOW_FAILED)
     shown = ewms(stack, "show", workflow_id)
     assert "1 proc ended with exit code 7" in shown
     assert "1 proc ended by signal 9" in shown
@@ -108,6 +110,7 @@ def test_killed_engines_start_no_job_twice(stack: RunningStack, tmp_path: Path) 
     for n_run in (4, 12, 20):
         wait_for_lines(ledger, n_run)
         stack.parts()["wms"].kill()
+    wait_for_lines(ledger, len(names))
 
     assert "SUCCEEDED" in ewms(stack, "watch", workflow_id)
     assert sorted(lines(ledger)) == sorted(names)

@@ -35,10 +35,11 @@ def a_signal(name: str, *depends_on: str) -> task_pb2.TaskSpec:
 
 
 def a_batch(name: str, *depends_on: str, **fields: Any) -> task_pb2.TaskSpec:
-    given: dict[str, Any] = {"batch": BatchSpec(executable="/bin/true")}
-    return task_pb2.TaskSpec(
-        name=name, depends_on=depends_on, cluster_locations=["osg"], **given | fields
-    )
+    given: dict[str, Any] = {
+        "cluster_locations": ["osg"],
+        "batch": BatchSpec(executable="/bin/true"),
+    }
+    return task_pb2.TaskSpec(name=name, depends_on=depends_on, **given | fields)
 
 
 def states(view: View) -> dict[str, int]:
