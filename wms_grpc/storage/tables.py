@@ -48,6 +48,9 @@ workflow = Table(
     Column("activation_due", MOMENT),
     Column("claim_until", MOMENT),
     Column("release_due", MOMENT),
+    _always("has_net", Boolean),
+    _always("n_active", Integer),
+    _always("n_failures", Integer),
 )
 
 task_directive = Table(
@@ -64,6 +67,9 @@ task_directive = Table(
     _always("is_done", Boolean),
     Column("done_time", MOMENT),
     Column("stop_due", MOMENT),
+    Column("state", Text),
+    _always("state_reason", Text),
+    _always("n_tries", Integer),
 )
 
 taskforce = Table(
