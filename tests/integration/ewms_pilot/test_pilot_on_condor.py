@@ -60,6 +60,8 @@ class Jobs:
             "request_memory = 512M\n"
             "request_disk = 500M\n"
             "+WantIOProxy = true\n"
+            # Has the log say what the ad says, after each event.
+            "job_ad_information_attrs = HTChirpEWMSPilotStatus\n"
         )
         done = await asyncio.to_thread(
             subprocess.run,
@@ -147,6 +149,7 @@ async def test_a_pilot_works_as_a_job(jobs: Jobs, server: EventServer, form: str
         assert f'HTChirpEWMSPilotStatus: "{status}"' in log
     assert "HTChirpEWMSPilotTasksSuccess: 2" in log
     assert CREDENTIAL not in log
+    assert 'HTChirpEWMSPilotStatus = "Done"' in log, "the job's ad has no status"
 
 
 async def test_a_pilot_tells_in_the_jobs_ad(jobs: Jobs, server: EventServer) -> None:

@@ -31,7 +31,7 @@ StartMaker = Callable[..., tms.StartAssignment]
 
 # A pool starts a worker some seconds after its submission.
 PATIENCE = 90.0
-CHIRP = "/usr/libexec/condor/condor_chirp ulog"
+CHIRP = "/usr/libexec/condor/condor_chirp"
 
 # Right before one step is right after the one above it.
 STEPS = [
@@ -137,8 +137,9 @@ def runs(pool: RealPool) -> int:
 async def test_a_taskforce_runs_on_the_pool_and_what_its_pilots_chirp_is_told(
     wms: FakeWms, new_condor_tms: TmsMaker, new_start: StartMaker, pool: RealPool
 ) -> None:
-    status = f"{CHIRP} 'HTChirpEWMSPilotStatus: \"Tasking\"'"
-    error = f"{CHIRP} 'HTChirpEWMSPilotError: \"no luck\"'"
+    status = f"{CHIRP} ulog 'HTChirpEWMSPilotStatus: \"Tasking\"'"
+    # In the job's ad, whose changes the log tells of.
+    error = f"{CHIRP} set_job_attr HTChirpEWMSPilotError '\"no luck\"'"
     script = (
         f"test -s $EWMS_PILOT_ENV_FILE || exit 9; grep -q C-secret $EWMS_PILOT_ENV_FILE || exit 8;"
         f" {status}; {error}; while ! test -e {pool.place}/go; do sleep 0.2; done; exit 4"
