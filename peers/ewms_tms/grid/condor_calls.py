@@ -103,14 +103,24 @@ class CondorCalls:
             await asyncio.shield(helper.wait())
 
     async def _exchange(self, call: Call[Result]) -> object:
-        if self._helper is None or self._helper.returncode is not None:
+        stdin, stdout = await self._pipes()
+        stdin.write(frame(call))
+        await stdin.drain()
+        (length,) = HEADER.unpack(await stdout.readexactly(HEADER.size))
+        return pickle.loads(await stdout.readexactly(length))
+
+    async def _pipes(self) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
+        """To and from a helper that nothing says is dead."""
+        if self._helper is not None:
+            assert self._helper.stdin is not None
+            # Its pipe closes before its end is known, and then takes nothing any more.
+            if self._helper.returncode is not None or self._helper.stdin.is_closing():
+                await self.close()
+        if self._helper is None:
             self._helper = await self._start()
         assert self._helper.stdin is not None
         assert self._helper.stdout is not None
-        self._helper.stdin.write(frame(call))
-        await self._helper.stdin.drain()
-        (length,) = HEADER.unpack(await self._helper.stdout.readexactly(HEADER.size))
-        return pickle.loads(await self._helper.stdout.readexactly(length))
+        return self._helper.stdin, self._helper.stdout
 
     async def _start(self) -> Process:
         return await asyncio.create_subprocess_exec(
