@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import signal
 from contextlib import suppress
@@ -14,7 +15,11 @@ from ewms_tms.grid import GridUnavailable
 from ewms_tms.grid.condor_calls import CondorCalls
 from ewms_tms.grid.condor_messages import MeasureRoom
 
-pytest.importorskip("htcondor2", reason="no HTCondor bindings (pip install htcondor)")
+# Not imported here: the bindings change the environment of who imports them.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("htcondor2") is None,
+    reason="no HTCondor bindings (pip install htcondor)",
+)
 
 NOBODY = {"CONDOR_CONFIG": "ONLY_ENV", "_CONDOR_COLLECTOR_HOST": "127.0.0.1:1"}
 
