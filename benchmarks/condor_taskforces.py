@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from ewms.wms.v1 import task_pb2, tms_service_pb2
 
-__all__ = ["N_WORKERS", "assignment", "task"]
+__all__ = ["N_WORKERS", "assignment"]
 
 N_WORKERS = 1
-_LOCATION = "osg"
-
-
-def task() -> task_pb2.TaskSpec:
-    """A task with one taskforce."""
-    return task_pb2.TaskSpec(
-        cluster_locations=[_LOCATION],
-        input_queue_aliases=["input"],
-        output_queue_aliases=["output"],
-        task_image="/cvmfs/images/task:1.2.3",
-        task_args="cp {{INFILE}} {{OUTFILE}}",
-        n_workers=N_WORKERS,
-        worker_config=_worker_config(),
-    )
 
 
 def assignment(uuid: str) -> tms_service_pb2.StartAssignment:
@@ -29,8 +15,8 @@ def assignment(uuid: str) -> tms_service_pb2.StartAssignment:
     start.taskforce.taskforce_uuid = uuid
     start.taskforce.n_workers = N_WORKERS
     start.taskforce.worker_config.CopyFrom(_worker_config())
-    start.task_directive.task_image = task().task_image
-    start.task_directive.task_args = task().task_args
+    start.task_directive.task_image = "/cvmfs/images/task:1.2.3"
+    start.task_directive.task_args = "cp {{INFILE}} {{OUTFILE}}"
     return start
 
 
