@@ -79,7 +79,7 @@ ROW = Row(
     ours=_ours,
     limit=_limit,
     needs="an HTCondor pool",
-    rounds=5,
+    rounds=3,
 )
 
 
