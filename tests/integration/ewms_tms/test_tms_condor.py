@@ -6,32 +6,22 @@ import asyncio
 import shutil
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from condor_pool import RealPool, real_pool
+from condor_pool import RealPool
+from condor_runs import CHIRP, PATIENCE, clusters, kinds, logged, runs, submitted
 from tms_fake_wms import FakeWms
 from tms_process import TmsProcess, kill
 
 from ewms.wms.v1 import tms_service_pb2 as tms
-from ewms_tms.follower import LogObserver
-from ewms_tms.grid.condor_calls import CondorCalls
-from ewms_tms.grid.condor_messages import Act
-from ewms_tms.job_events import ClusterId, EventKind, JobEvent
-from ewms_tms.log_file import LogFile, log_paths
+from ewms_tms.job_events import EventKind
 from ewms_tms.process_tree import read_text
-from ewms_tms.submission_notes import SubmissionNotes
 
 pytestmark = pytest.mark.timeout(600)
 
 TmsMaker = Callable[..., TmsProcess]
 StartMaker = Callable[..., tms.StartAssignment]
-
-# A pool starts a worker some seconds after its submission.
-PATIENCE = 90.0
-CHIRP = "/usr/libexec/condor/condor_chirp"
 
 # Right before one step is right after the one above it.
 STEPS = [
@@ -47,91 +37,6 @@ STEPS = [
     "after ewms_tms.reports:Reports.submitted",
     "after ewms_tms.journal:Journal.announce",
 ]
-
-
-@pytest.fixture
-def pool() -> Iterator[RealPool]:
-    with real_pool() as opened:
-        yield opened
-
-
-@pytest.fixture
-async def new_condor_tms(pool: RealPool, wms: FakeWms) -> AsyncIterator[TmsMaker]:
-    """TMS processes on one data folder, as the pool's account, whose pilot is a shell script."""
-    made: list[TmsProcess] = []
-
-    def make(script: str, *options: str, **grid: str) -> TmsProcess:
-        pilot = pool.script("pilot", script)
-        schedd = grid.get("schedd", pool.schedd)
-        settings = (
-            "--grid", "condor", "--schedd", "local", "--condor-schedds", f"local={schedd}",
-            "--condor-config", str(pool.config),
-            "--condor-tokens", grid.get("tokens", str(pool.tokens)),
-            "--condor-interval", "1", *options,
-        )  # fmt: skip
-        process = TmsProcess(
-            pool.place / "data", wms.address, str(pilot), options=settings,
-            prefix=pool.command_prefix,
-        )  # fmt: skip
-        made.append(process)
-        return process
-
-    yield make
-    for process in made:
-        if process.process is not None:
-            await process.end(signal.SIGKILL)
-    await nothing_is_left_in_the_queue(pool)
-
-
-async def nothing_is_left_in_the_queue(pool: RealPool) -> None:
-    living = {each for each in clusters(pool) if EventKind.CLUSTER_REMOVE not in kinds(pool, each)}
-    if not living:
-        return
-    calls = CondorCalls(pool.environment)
-    for cluster in living:
-        await calls.do(Act(pool.schedd, cluster, "remove", "the test is over"))
-    await calls.close()
-    async with asyncio.timeout(PATIENCE), aclosing(LogObserver(logs(pool)).follow()) as told:
-        async for observation in told:
-            ended = {
-                each.cluster for each in observation.events if each.kind is EventKind.CLUSTER_REMOVE
-            }
-            living -= ended
-            if not living:
-                return
-
-
-def logs(pool: RealPool) -> Path:
-    return pool.place / "data" / "schedds" / "local" / "logs"
-
-
-def logged(pool: RealPool) -> list[JobEvent]:
-    paths = log_paths(logs(pool)) if logs(pool).exists() else []
-    return [event for path in paths for event in LogFile(path).read()]
-
-
-def clusters(pool: RealPool) -> set[ClusterId]:
-    """The clusters that the log has."""
-    return {event.cluster for event in logged(pool) if event.kind is EventKind.CLUSTER_SUBMIT}
-
-
-def kinds(pool: RealPool, cluster: ClusterId) -> list[EventKind]:
-    return [event.kind for event in logged(pool) if event.cluster == cluster]
-
-
-def submitted(pool: RealPool) -> Counter[str]:
-    """How many clusters each taskforce has had."""
-    notes = [
-        SubmissionNotes.parse(event.text)
-        for event in logged(pool)
-        if event.kind is EventKind.CLUSTER_SUBMIT
-    ]
-    return Counter(str(note.taskforce) for note in notes if note is not None)
-
-
-def runs(pool: RealPool) -> int:
-    path = pool.place / "runs"
-    return len(path.read_text().split()) if path.exists() else 0
 
 
 async def test_a_taskforce_runs_on_the_pool_and_what_its_pilots_chirp_is_told(
