@@ -25,8 +25,8 @@ _FOREIGN = {
     *("ewms_rpc", "ewms_postgres", "wms_grpc", "ewms_client", "ewms_mqs", "ewms_tms"),
     *("sqlalchemy", "asyncpg", "pydantic", "structlog", "typer", "rich", "cryptography", "joserfc"),
 }
-# Followed because grpcio, yarl (of aio-pika) or the standard library mention them, and never used by
-# a pilot.
+# Followed because grpcio, yarl (of aio-pika) or the standard library mention them, and never used
+# by a pilot.
 _UNUSED = (
     *("pydantic", "pydantic_core", "rich"),
     *("grpc_tools", "grpc_health", "grpc_reflection", "gevent", "uvloop", "setuptools", "pip"),
