@@ -75,7 +75,7 @@ class RealStack:
         self._add("MQS", "mqs", "--listen", self._mqs, env=mqs)
         self._add(
             "WMS", "wms", "--listen", self.wms, "--mqs", self._mqs,
-            "--cluster-locations", locations, env=database,
+            "--cluster-locations", locations, "--stop-grace", "5", env=database,
         )  # fmt: skip
         for name, schedd in zip(LOCATIONS, self.pool.schedds, strict=True):
             self._add(

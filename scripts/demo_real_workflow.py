@@ -17,7 +17,7 @@ from demo_parts import EWMS, DemoFailed, run, say, until
 from demo_real_stack import RealStack
 
 from ewms.wms.v1.workflow_pb2 import WORKFLOW_STATE_ACTIVE
-from ewms_client import AsyncClient, ClientError, DeliveryLost, Event, QueueGone
+from ewms_client import AsyncClient, ClientError, DeliveryLost, Event, QueueGone, WorkflowView
 
 __all__ = ["RealWorkflow"]
 
@@ -25,6 +25,7 @@ _FILE = Path(__file__).resolve().parent.parent / "examples" / "two-schedds.json"
 _LARGEST = 16 * 1024
 _PATIENCE = 120.0
 _NAME = "filename"
+_N_WORKERS = 10
 
 
 class RealWorkflow:
@@ -39,7 +40,7 @@ class RealWorkflow:
         self._wrong: list[str] = []
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._taskforces: set[str] = set()
+        self._logs: dict[str, Path] = {}
         self._queues: set[str] = set()
         self._id = ""
         self._is_over = False
@@ -64,6 +65,13 @@ class RealWorkflow:
         self._tasks = [asyncio.create_task(self._show()), asyncio.create_task(self._consume())]
         granted = await self._client.wait_for(self._id, WORKFLOW_STATE_ACTIVE, timeout=_PATIENCE)
         self._queues = {queue.mqid for queue in granted.queues.values()}
+
+    async def until_all_work(self) -> None:
+        """Until every worker runs."""
+        await self._client.wait_for(
+            self._id, lambda view: _n_running(view) == _N_WORKERS, timeout=_PATIENCE
+        )
+        say(f"all {_N_WORKERS} workers run")
 
     async def publish(self, events: Mapping[str, bytes]) -> None:
         """Send events; confirmed by RabbitMQ when this returns."""
@@ -107,9 +115,10 @@ class RealWorkflow:
         await until(self._has_no_queue, 60, "queues are left on RabbitMQ")
         say(f"the {len(self._queues)} queues are released")
         await until(self._has_no_job, 60, "jobs are left on the schedds")
-        clusters = await self._stack.pool.clusters(self._taskforces, ended=True)
-        if len(clusters) != len(self._taskforces):
-            raise DemoFailed(f"not one cluster for each taskforce: {sorted(clusters)}")
+        clusters = await self._stack.pool.clusters({*self._logs}, ended=True)
+        submissions = self._submissions()
+        if len(clusters) != len(self._logs) or submissions != dict.fromkeys(self._logs, 1):
+            raise DemoFailed(f"not one cluster each: {sorted(clusters)}, {submissions}")
         for schedd, taskforce, cluster in sorted(clusters):
             say(f"{taskforce} was cluster {cluster} of {schedd}, and nothing else")
         say("the schedds have no job any more")
@@ -129,9 +138,12 @@ class RealWorkflow:
         if found != state:
             raise DemoFailed(f"{self._id} is {found}, not {state}")
         self._is_over = True
-        async for taskforce in self._client.list_taskforces(f'workflow_id = "{self._id}"'):
-            self._taskforces.add(taskforce.taskforce_uuid)
+        await self._list_taskforces()
         say(f"{self._id} is {state}")
+
+    async def _list_taskforces(self) -> None:
+        async for taskforce in self._client.list_taskforces(f'workflow_id = "{self._id}"'):
+            self._logs[taskforce.taskforce_uuid] = Path(taskforce.job_event_log_fpath)
 
     async def _consume(self) -> None:
         # Until the queue is gone: a repeat that nobody reads would keep it.
@@ -166,6 +178,15 @@ class RealWorkflow:
                 process.kill()
                 await process.wait()
 
+    def _submissions(self) -> dict[str, int]:
+        """How many clusters each taskforce had by HTCondor's event log, even if none ran."""
+        # Events end with a line of three dots, and 035 is a cluster's submission.
+        events = [
+            event for log in {*self._logs.values()} for event in log.read_text().split("...\n")
+        ]
+        submitted = [event for event in events if event.startswith("035 ")]
+        return {uuid: sum(uuid in event for event in submitted) for uuid in self._logs}
+
     async def _is_idle(self) -> bool:
         lines = (await self._ewms("queues", self._id, "--json")).splitlines()
         counts = [found for line in lines if "depth" in (found := json.loads(line))]
@@ -176,21 +197,25 @@ class RealWorkflow:
         return self._queues.isdisjoint(await self._stack.rabbit.queues())
 
     async def _has_no_job(self) -> bool:
-        return not await self._stack.pool.clusters(self._taskforces, ended=False)
+        return not await self._stack.pool.clusters({*self._logs}, ended=False)
 
     async def _abandon(self) -> None:
         """Abort the workflow; what the system does not remove within a while is removed here."""
         say(f"aborting {self._id}")
         try:
             async with asyncio.timeout(30):
-                async for taskforce in self._client.list_taskforces(f'workflow_id = "{self._id}"'):
-                    self._taskforces.add(taskforce.taskforce_uuid)
+                await self._list_taskforces()
                 with contextlib.suppress(ClientError):
                     await self._client.abort(self._id)
                 await self._client.wait_for(self._id, lambda view: view.is_settled)
         except (ClientError, TimeoutError) as error:
             say(f"the workflow does not end: {error or 'not within 30 s'}")
-        await self._stack.pool.remove_jobs(self._taskforces)
+        await self._stack.pool.remove_jobs({*self._logs})
 
     async def _ewms(self, *command: str) -> str:
         return await run(self._stack.folder, EWMS, *command, "--wms", self._stack.wms)
+
+
+def _n_running(view: WorkflowView) -> int:
+    statuses = view.summary.compound_statuses
+    return sum(statuses["RUNNING"].counts.values()) if "RUNNING" in statuses else 0
