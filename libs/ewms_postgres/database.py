@@ -29,6 +29,7 @@ from ewms_postgres.errors import (
     is_lost,
     translated,
 )
+from ewms_postgres.pooled_connection import PooledConnection
 from ewms_postgres.shares import Shares
 from ewms_postgres.statements import Statement
 from ewms_postgres.transaction import Executor, Session, Transaction
@@ -254,6 +255,7 @@ def _statement_options(
     limit = statement_timeout.total_seconds() if statement_timeout else None
     if pooled:
         return {
+            "connection_class": PooledConnection,
             "statement_cache_size": 0,
             "command_timeout": limit,
             "server_settings": {"application_name": application_name},
