@@ -7,6 +7,7 @@ and what is kept running is killed by the kernel if the demo is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import socket
@@ -24,8 +25,8 @@ _STOP_SECONDS = 20.0
 _LAST_LINES = 15
 _began = time.monotonic()
 _numbers = itertools.count()
-# Below those that the system gives to whoever connects: what is killed finds its own again.
 _ports = iter(range(26_700, 32_000, 10))
+_kept: list[contextlib.ExitStack] = []
 
 
 class DemoFailed(Exception):
@@ -79,14 +80,21 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float, what: 
 
 
 def free_ports(count: int) -> int:
-    """The first of some ports in a row that are free now, and were never given out here before."""
+    """The first of some ports in a row that are free now, kept for whoever is to listen there.
+
+    What is killed must find its ports again. A socket that is bound and does not listen hinders
+    nobody who listens with SO_REUSEADDR, as servers do, but Linux gives its port to no connection.
+    """
     for first in _ports:
-        try:
-            for port in range(first, first + count):
-                with socket.socket() as listener:
-                    listener.bind(("127.0.0.1", port))
-        except OSError:
-            continue
+        with contextlib.ExitStack() as bound:
+            try:
+                for port in range(first, first + count):
+                    holder = bound.enter_context(socket.socket())
+                    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    holder.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            _kept.append(bound.pop_all())
         return first
     raise DemoFailed("no free ports")
 
