@@ -27,6 +27,7 @@ _REAL = (
     "integration/ewms_pilot/test_pilot_on_condor.py",
     "integration/ewms_pilot/test_one_file_pilot.py",
     "system/test_rabbitmq_stack.py",
+    "system/test_real_stack.py",
     "[condor",
 )
 
