@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -115,11 +117,15 @@ class RabbitMqs:
         """The queue's counts as soon as they are as wanted, told by the MQS's watch."""
         request = pb.WatchQueueStatsRequest(workflow_ids=[WORKFLOW])
         request.interval.FromMilliseconds(100)
-        async for response in self.mqs.WatchQueueStats(request):
-            for stats in response.queues:
-                if stats.alias == alias and all(getattr(stats, k) == v for k, v in wanted.items()):
-                    return stats
-        raise AssertionError("the watch ended")
+        last = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(60):
+                async for response in self.mqs.WatchQueueStats(request):
+                    for stats in response.queues:
+                        last = stats if stats.alias == alias else last
+                        if last and all(getattr(last, k) == v for k, v in wanted.items()):
+                            return last
+        raise AssertionError(f"wanted {wanted}, and last seen was {last}")
 
     async def close(self, alias: str) -> None:
         request = pb.CloseQueueRequest(workflow_id=WORKFLOW, mqids=[self.mqids[alias]])
