@@ -28,6 +28,7 @@ _REAL = (
     "integration/ewms_pilot/test_one_file_pilot.py",
     "system/test_rabbitmq_stack.py",
     "[condor",
+    "[rabbitmq",
 )
 
 
