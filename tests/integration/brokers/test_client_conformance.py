@@ -94,7 +94,7 @@ async def test_a_refused_event_comes_again_until_it_is_dead_and_then_can_be_put_
         for attempt in range(1, MAX_DELIVERIES + 1):
             delivery = await anext(deliveries)
             assert (delivery.payload, delivery.n_deliveries) == (b"bad", attempt)
-            await delivery.nack("broken")
+            await delivery.nack(reason="broken")
         await mqs.until_stats("in", dead=1, depth=0, in_flight=0)
     (letter,) = await mqs.dead_letters("in")
     assert (letter.event_id, letter.n_deliveries) == ("1", MAX_DELIVERIES)
@@ -110,7 +110,7 @@ async def test_an_event_that_is_refused_for_good_is_dead_at_once(mqs: MqsUnderTe
     await mqs.publish("in", [Event(b"bad", {}, "1"), Event(b"worse", {}, "2")])
     async with mqs.consume("in", 2) as deliveries:
         async for delivery in deliveries:
-            await delivery.nack("unreadable", requeue=False)
+            await delivery.nack(reason="unreadable", requeue=False)
     await mqs.until_stats("in", dead=2, depth=0, in_flight=0)
     letters = await mqs.dead_letters("in")
     assert {letter.n_deliveries for letter in letters} == {1}
@@ -174,9 +174,11 @@ async def test_work_goes_on_when_the_mqs_is_started_again(mqs: MqsUnderTest) -> 
 
 async def test_a_token_is_good_for_its_own_queue_alone(mqs: MqsUnderTest) -> None:
     await mqs.grant("theirs", workflow="WF-2")
-    intruder = await mqs.access("in", mqs.mqids["theirs"])
-    with pytest.raises(RpcError):
-        await publish_events(intruder, [b"x"], patience=1)
+    if mqs.capabilities.serves_events:
+        # Another broker looks at the exchange alone: there, a queue's name is its secret.
+        intruder = await mqs.access("in", mqs.mqids["theirs"])
+        with pytest.raises(RpcError):
+            await publish_events(intruder, [b"x"], patience=1)
     with pytest.raises(RpcError):
         async with Consumer(
             lambda: mqs.access("in", mqs.mqids["theirs"]),
