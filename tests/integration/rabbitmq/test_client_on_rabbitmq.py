@@ -24,6 +24,9 @@ async def test_event_service_answers_where_the_broker_is(mqs: MqsUnderTest) -> N
 async def test_queues_are_durable_quorum_queues_with_a_way_to_the_dead_letters(
     mqs: MqsUnderTest, rabbitmq_node: RabbitNode, rabbitmq_vhost: str
 ) -> None:
+    await mqs.publish("in", [b"a"])
+    # The broker shows all of a queue once it has counted what is in it.
+    await mqs.until_stats("in", depth=1)
     queue = rabbitmq_node.ask("GET", f"queues/{rabbitmq_vhost}/{mqs.mqids['in']}")
     assert (queue["type"], queue["durable"], queue["policy"]) == ("quorum", True, "ewms")
     # Others would be refused when the field's client declares it.
