@@ -29,6 +29,7 @@ _REAL = (
     "system/test_rabbitmq_stack.py",
     "system/test_real_stack.py",
     "[condor",
+    "[rabbitmq",
 )
 
 
