@@ -91,6 +91,10 @@ class _Pool:
     def __init__(self, connection: asyncpg.Connection[Any], steps: list[Step]) -> None:
         self._connection = _Connection(connection, steps)
 
+    def get_max_size(self) -> int:
+        """How many connections there may be: more than anybody takes at once."""
+        return 100
+
     def get_idle_size(self) -> int:
         """How many connections wait for somebody to use them."""
         return 1

@@ -1,6 +1,7 @@
 #!/bin/sh
 # A RabbitMQ node of its own, from Debian's package, for tests and demonstrations:
 #   sh scripts/rabbitmq.sh install|start|stop|env
+#   sh scripts/rabbitmq.sh ctl list_queues -p ewms      (any command of rabbitmqctl)
 # It listens on the loopback only, with its own ports, folder, cookie and epmd, and touches nothing
 # of a node that the machine may run already. `env` prints the settings of an MQS that uses it:
 #   set -a; eval "$(sh scripts/rabbitmq.sh env)"; set +a; ewms mqs
@@ -132,11 +133,20 @@ stop() {
     if is_running; then
         pid=$(cat "$folder/pid")
         # SIGTERM stops a node in order.
-        kill "$pid"
+        # It may have been killed a moment ago.
+        kill "$pid" 2>/dev/null || true
         while kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
     fi
     rm -f "$folder/pid"
     ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT=$epmd epmd -kill >/dev/null 2>&1 || true
+}
+
+ctl() {
+    HOME=$folder/home \
+    ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT=$epmd \
+    RABBITMQ_CONF_ENV_FILE=/dev/null \
+    RABBITMQ_NODENAME=ewms-$amqp@localhost \
+        /usr/lib/rabbitmq/bin/rabbitmqctl --quiet "$@"
 }
 
 env_lines() {
@@ -158,5 +168,6 @@ install) install ;;
 start) start ;;
 stop) stop ;;
 env) env_lines ;;
-*) echo "usage: rabbitmq.sh install|start|stop|env" >&2; exit 2 ;;
+ctl) shift; ctl "$@" ;;
+*) echo "usage: rabbitmq.sh install|start|stop|env|ctl" >&2; exit 2 ;;
 esac

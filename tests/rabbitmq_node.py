@@ -73,6 +73,10 @@ class RabbitNode:
         os.kill(int((self.folder / "pid").read_text()), signal.SIGKILL)
         self._run("stop")
 
+    def ctl(self, *arguments: str) -> None:
+        """Have `rabbitmqctl` do something to it."""
+        self._run("ctl", *arguments)
+
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Call its management API."""
         secret = base64.b64encode(f"ewms-mqs:{self.password}".encode()).decode()
@@ -96,13 +100,13 @@ class RabbitNode:
         finally:
             self.ask("DELETE", f"vhosts/{name}")
 
-    def _run(self, command: str) -> None:
+    def _run(self, *command: str) -> None:
         environment = os.environ | {
             "EWMS_RABBITMQ_FOLDER": str(self.folder),
             "EWMS_RABBITMQ_PORT": str(self.port),
             "PYTHON": sys.executable,
         }
-        subprocess.run(["sh", str(_SCRIPT), command], env=environment, check=True)
+        subprocess.run(["sh", str(_SCRIPT), *command], env=environment, check=True)
 
 
 @contextmanager

@@ -47,7 +47,6 @@ class AmqpConsumer:
         self._settling: dict[str, asyncio.Future[None]] = {}
         self._subscription: Subscription | None = None
         self._n_given = 0
-        self._prefetch = 0
         self._granting = asyncio.Lock()
         self._is_drained = False
         self._failure: BaseException | None = None
@@ -117,7 +116,7 @@ class AmqpConsumer:
         try:
             async with subscribed(connection, self._queue.mqid, self._take) as subscription:
                 self._subscription = subscription
-                await self._grant(subscription)
+                await subscription.grant(min(self._credit, self._to_come()))
                 await self._until_closing(subscription)
         finally:
             self._subscription = None
@@ -159,11 +158,6 @@ class AmqpConsumer:
         here = sum(not delivery.is_lost for delivery in self._buffer)
         return max(self._count - self._n_given - here, 0)
 
-    async def _grant(self, subscription: Subscription) -> None:
-        self._prefetch = min(self._credit, self._to_come())
-        if self._prefetch:
-            await subscription.grant(self._prefetch)
-
     def _settle(self, delivery_id: str, statement: Statement) -> Awaitable[None]:
         settling = self._settling.get(delivery_id)
         if settling is None:
@@ -183,7 +177,7 @@ class AmqpConsumer:
         if delivery is None or arrival is None or delivery.is_lost:
             raise DeliveryLost(delivery_id)
         try:
-            await self._stop_in_time()
+            await self._stop_in_time(arrival)
             if statement.verb is Verb.ACK:
                 await arrival.ack()
             else:
@@ -192,16 +186,19 @@ class AmqpConsumer:
             raise DeliveryLost(delivery_id) from failure
         self._held.pop(delivery_id, None)
 
-    async def _stop_in_time(self) -> None:
-        """Have no more come by the next settlement than are wanted.
+    async def _stop_in_time(self, arrival: Arrival) -> None:
+        """Have no more come by this settlement than are wanted.
 
         What comes beyond and goes back counts as a delivery, and too many make a dead letter.
         """
         async with self._granting:
             subscription = self._subscription
-            if subscription is not None and self._prefetch > self._to_come():
+            if subscription is None or self._count is None:
+                return
+            if subscription.n_open + arrival.brings_another > self._to_come():
                 await subscription.cancel()
-                await self._grant(subscription)
+                room = self._credit - subscription.n_reserved
+                await subscription.grant(min(room, self._to_come()))
 
     async def _look_whether_drained(self) -> None:
         while True:

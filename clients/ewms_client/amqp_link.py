@@ -12,7 +12,7 @@ from ewms_amqp.errors import AccessRefused, AmqpFailure, QueueGone
 from ewms_amqp.link import Link, trusting
 from ewms_client.errors import RpcError, Unavailable
 from ewms_client.queue_access import QueueAccess
-from ewms_client.reconnection import Reconnection
+from ewms_client.reconnection import Reconnection, ask_patiently
 
 __all__ = ["ClientRecovery", "link_to"]
 
@@ -22,7 +22,8 @@ class ClientRecovery:
 
     def __init__(self, queue: QueueAccess, what: str, patience: float) -> None:
         self._queue = queue
-        self._reconnection = Reconnection(f"{what} {queue.alias}", patience)
+        self._what, self._patience = f"{what} {queue.alias}", patience
+        self._reconnection = Reconnection(self._what, patience)
 
     def note_progress(self) -> None:
         """Something went well: patience begins anew."""
@@ -34,10 +35,7 @@ class ClientRecovery:
         if isinstance(failure, AccessRefused):
             self._queue.reject_token()
         elif isinstance(failure, QueueGone):
-            try:
-                await self._queue.require_there()
-            except Unavailable as error:
-                await self._reconnection.wait_after(error)
+            await ask_patiently(self._queue.require_there, self._what, self._patience)
 
     async def secret(self) -> Secret:
         """A token that is good now, however long the WMS is away within the patience."""

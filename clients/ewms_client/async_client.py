@@ -220,6 +220,7 @@ class AsyncClient(WmsCalls):
             self.watch,
             self._brokers,
             timeout,
+            self._patience if timeout is None else min(self._patience, timeout),
             self.get_workflow,
             on_waiting,
         )

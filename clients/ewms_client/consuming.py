@@ -21,7 +21,7 @@ from ewms_client.channel import answer, received
 from ewms_client.delivery import Delivery, LeaseBook, Statement, Verb
 from ewms_client.errors import NotFound, RpcError, Unauthenticated
 from ewms_client.queue_access import QueueAccess
-from ewms_client.reconnection import Reconnection
+from ewms_client.reconnection import Reconnection, ask_patiently
 
 __all__ = ["StreamConsumer"]
 
@@ -146,7 +146,8 @@ class StreamConsumer:
                 return True
             if isinstance(error, NotFound):
                 # A token holds for longer than its queue may be there.
-                await self._queue.require_there()
+                what = f"looking for {self._queue.alias}"
+                await ask_patiently(self._queue.require_there, what, self._patience)
             await self._reconnection.wait_after(error)
         return False
 

@@ -16,7 +16,7 @@ from ewms_client.channel import received
 from ewms_client.errors import NotFound, RpcError, Unauthenticated, Unavailable
 from ewms_client.events import Events, Outbox, each
 from ewms_client.queue_access import QueueAccess, amqp_installed
-from ewms_client.reconnection import Reconnection
+from ewms_client.reconnection import Reconnection, ask_patiently
 
 __all__ = ["publish_events"]
 
@@ -78,7 +78,7 @@ async def _deliver(
             has_fresh_token = True
         except NotFound:
             # A token holds for longer than its queue may be there.
-            await queue.require_there()
+            await ask_patiently(queue.require_there, f"looking for {queue.alias}", patience)
             raise
         except RpcError as error:
             await reconnection.wait_after(error)

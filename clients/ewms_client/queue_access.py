@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ewms.wms.v1 import workflow_service_pb2
 from ewms_client.channel import Metadata
-from ewms_client.errors import Unavailable, UnsupportedBroker
+from ewms_client.errors import DeadlineExceeded, Unavailable, UnsupportedBroker
 
 if TYPE_CHECKING:
     from ewms.mqs.v1.event_service_pb2_grpc import EventServiceAsyncStub
@@ -112,7 +112,7 @@ class QueueAccess:
     async def _renew(self) -> None:
         try:
             self._take(await self._look_up())
-        except Unavailable:
+        except (Unavailable, DeadlineExceeded):
             if time.monotonic() >= self._expire_at:
                 raise
 

@@ -15,6 +15,7 @@ from ewms.wms.v1 import workflow_pb2, workflow_service_pb2
 from ewms_client.channel import connect
 from ewms_client.errors import NotFound, QueueGone
 from ewms_client.queue_access import QueueAccess
+from ewms_client.reconnection import ask_patiently
 from ewms_client.view import WorkflowView
 from ewms_client.waiting import wait_until
 from ewms_client.watching import WatchEvent
@@ -70,12 +71,14 @@ async def find_queue(
     watch: _Watch,
     brokers: Brokers,
     timeout: float | None,
+    patience: float,
     get_workflow: _GetWorkflow,
     on_waiting: Waiting | None = None,
 ) -> QueueAccess:
     """The way into a public queue, as soon as it is granted.
 
-    While it is not, `on_waiting` is given the workflow at each change of it.
+    While it is not, `on_waiting` is given the workflow at each change of it. A WMS that is away is
+    asked again, for as long as the patience lasts.
 
     NotFound: the workflow has no public queue of this alias. WaitTimeout: it is not granted after
     `timeout` seconds. WorkflowEnded: it never will be. QueueGone: it was, and is released.
@@ -98,8 +101,8 @@ async def find_queue(
             on_waiting(view.workflow)
         return False
 
-    queue = await look_up()
+    queue = await ask_patiently(look_up, f"looking for {alias}", patience)
     if not queue.is_activated:
         await wait_until(watch(workflow_id), is_granted, timeout)
-        queue = await look_up()
+        queue = await ask_patiently(look_up, f"looking for {alias}", patience)
     return QueueAccess(queue, look_up, brokers.stub_at, brokers.trusted_ca)

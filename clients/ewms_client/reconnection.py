@@ -1,19 +1,23 @@
-"""When to open a broken stream again. Waits longer from failure to failure, with jitter, and never
-less than the server asks for; gives up when nothing has come for as long as its patience lasts.
-Must never hide an error that another attempt cannot mend.
+"""When to open a broken stream again, or to put a question again. Waits longer from failure to
+failure, with jitter, and never less than the server asks for; gives up when nothing has come for as
+long as its patience lasts. Must never hide an error that another attempt cannot mend.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import grpc
 
 from ewms_client.errors import DeadlineExceeded, RpcError
 from ewms_rpc.backoff import Backoff
 
-__all__ = ["Reconnection"]
+__all__ = ["Reconnection", "ask_patiently"]
+
+_Answer = TypeVar("_Answer")
 
 _logger = logging.getLogger(__name__)
 _STEADY_AFTER = 30.0
@@ -52,3 +56,23 @@ class Reconnection:
         _logger.info("%s: trying again after: %s", self._what, error.message)
         await self._backoff.wait(at_least=error.retry_after)
         self._opened = time.monotonic()
+
+
+async def ask_patiently(
+    ask: Callable[[], Awaitable[_Answer]], what: str, patience: float
+) -> _Answer:
+    """The answer to a question that changes nothing, however long its server is away in between.
+
+    After `patience` seconds without one, the last error is raised.
+    """
+    give_up_at = time.monotonic() + patience
+    backoff = Backoff(first=0.05, limit=5.0)
+    while True:
+        try:
+            return await ask()
+        except RpcError as error:
+            mendable = error.code in _MENDABLE or isinstance(error, DeadlineExceeded)
+            if not mendable or time.monotonic() >= give_up_at:
+                raise
+            _logger.info("%s: trying again after: %s", what, error.message)
+            await backoff.wait(at_least=error.retry_after)

@@ -29,6 +29,9 @@ __all__ = ["MAX_GAP", "RabbitBroker", "declare"]
 # Longer than one sample may take, and shorter than what counts as quiet.
 MAX_GAP = timedelta(seconds=5)
 _DECLARED_AT_ONCE = 64
+# RabbitMQ writes a new quorum queue's name to disk only after half a second without another one.
+# A node that is killed before starts the queue anew, without what was confirmed, and leaderless.
+_REGISTERED_AFTER = 0.75
 
 
 class RabbitBroker(NoEvents):
@@ -87,6 +90,7 @@ class RabbitBroker(NoEvents):
             await declare(self._database, self._management, [row["mqid"] for row in rows])
         except (BrokerAway, BrokerRefuses) as error:
             raise BrokerNotReady(str(error)) from error
+        await asyncio.sleep(_REGISTERED_AFTER)
 
     async def delete_queues(self, tx: Transaction, queues: Sequence[Queue]) -> None:
         """Write down what is to be deleted, there and here."""

@@ -24,7 +24,7 @@ from ewms.mqs.v1.event_service_pb2 import Event
 from ewms_amqp.address import AmqpAddress
 from ewms_amqp.body import Body, NotABody, decode_body, encode_body
 from ewms_amqp.connection import Secret, open_connection
-from ewms_amqp.consuming import event_id_of
+from ewms_amqp.consuming import PER_CHANNEL, event_id_of
 from ewms_amqp.errors import AmqpFailure, amqp_errors
 from ewms_amqp.publishing import Outbound, publishing_channel
 from ewms_mqs.brokers import rabbitmq_statements as sql
@@ -36,7 +36,7 @@ __all__ = ["DeadLetters"]
 
 _log = structlog.get_logger(__name__)
 
-_COPIED_AT_ONCE = 100
+_COPIED_AT_ONCE = PER_CHANNEL
 _RETURNED_AT_ONCE = 200
 _POLL_SECONDS = 2.0
 _REASONS = {
@@ -125,8 +125,8 @@ class DeadLetters:
                     messages.append(item)
                 await self._copy(messages)
                 with amqp_errors():
-                    for message in messages:
-                        await message.ack()
+                    # As one: many by themselves the broker may forget when the connection ends.
+                    await messages[-1].ack(multiple=True)
                 backoff.reset()
 
     async def _copy(self, messages: Sequence[AbstractIncomingMessage]) -> None:

@@ -105,6 +105,13 @@ class Management:
         body = {"pattern": pattern, "apply-to": "queues", "definition": definition, "priority": 0}
         await self._ask("PUT", f"policies/{self._vhost}/{quote(name, safe='')}", body)
 
+    async def version(self) -> tuple[int, ...]:
+        """The broker's version: major and minor."""
+        text = str(
+            (await self._ask("GET", "overview?columns=rabbitmq_version"))["rabbitmq_version"]
+        )
+        return tuple(int(part) for part in text.split(".")[:2])
+
     async def queues(self) -> list[QueueSample]:
         """All queues of the virtual host, as they were last counted."""
         found: list[QueueSample] = []

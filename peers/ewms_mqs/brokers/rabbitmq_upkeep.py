@@ -39,6 +39,8 @@ _SAMPLE_SECONDS = 1.0
 _CHORE_SECONDS = 2.0
 _SWEEP_SECONDS = 60.0
 _AT_ONCE = 500
+# Before that the broker's own configuration alone says it, and the setting what that says.
+_TIMEOUT_BY_POLICY_SINCE = (3, 12)
 
 
 class Upkeep:
@@ -62,8 +64,10 @@ class Upkeep:
         self._management = management
         self._max_deliveries = settings.max_deliveries
         self._quiet = settings.drain_quiet
+        self._consumer_timeout = settings.rabbitmq_consumer_timeout
         self._on_suspicion = on_suspicion
         self._names = re.compile(_NAMES)
+        self._uncounted: set[str] = set()
 
     async def set_up(self) -> None:
         """Have the exchange and the queue of dead letters, and the one policy. Idempotent."""
@@ -72,18 +76,17 @@ class Upkeep:
         await self._management.declare_exchange(DEAD_EXCHANGE)
         await self._management.declare_queue(row["dead_queue"])
         await self._management.bind(DEAD_EXCHANGE, row["dead_queue"])
-        await self._management.set_policy(
-            _POLICY,
-            _NAMES,
-            {
-                "dead-letter-exchange": DEAD_EXCHANGE,
-                # Without this a dead letter is lost when the broker is killed on its way.
-                "dead-letter-strategy": "at-least-once",
-                "overflow": "reject-publish",
-                # The broker counts returns, and the first delivery is none.
-                "delivery-limit": self._max_deliveries - 1,
-            },
-        )
+        policy: dict[str, object] = {
+            "dead-letter-exchange": DEAD_EXCHANGE,
+            # Without this a dead letter is lost when the broker is killed on its way.
+            "dead-letter-strategy": "at-least-once",
+            "overflow": "reject-publish",
+            # The broker counts returns, and the first delivery is none.
+            "delivery-limit": self._max_deliveries - 1,
+        }
+        if await self._management.version() >= _TIMEOUT_BY_POLICY_SINCE:
+            policy["consumer-timeout"] = round(self._consumer_timeout.total_seconds() * 1000)
+        await self._management.set_policy(_POLICY, _NAMES, policy)
 
     async def sample_for_ever(self) -> None:
         """Take samples until cancelled; for the one process that is elected.
@@ -134,7 +137,9 @@ class Upkeep:
 
     async def _sweep(self) -> None:
         """Find queues that RabbitMQ lost, and those there that nobody knows (any more)."""
-        names = [s.name for s in await self._management.queues() if self._names.match(s.name)]
+        samples = [s for s in await self._management.queues() if self._names.match(s.name)]
+        names = [s.name for s in samples]
+        self._tell_of_leaderless({s.name for s in samples if not s.is_counted})
         lost = await self._database.fetch(sql.UNDECLARE, mqids=names)
         if lost:
             _log.error("RabbitMQ has lost queues, with their events", n_queues=len(lost))
@@ -144,6 +149,12 @@ class Upkeep:
             if name not in known:
                 _log.info("a queue of nobody is deleted", mqid=name)
                 await self._management.delete_queue(name)
+
+    def _tell_of_leaderless(self, uncounted: set[str]) -> None:
+        """Say so of queues that two sweeps have found uncounted: nobody gets at their events."""
+        for name in sorted(uncounted & self._uncounted):
+            _log.error("a queue in RabbitMQ has no leader; RabbitMQ's log tells why", mqid=name)
+        self._uncounted = uncounted
 
     async def chores_for_ever(self) -> None:
         """Declare and delete what is written down, until cancelled. Raises DatabaseError."""

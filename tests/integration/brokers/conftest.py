@@ -1,4 +1,5 @@
-"""The brokers that the suite runs against. A new one adds a harness here and passes every test."""
+"""The brokers that the suites run against: one for what EventService serves, asked of the broker
+itself, and one for what a client sees, asked of every broker. A new one adds a harness here."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 from broker_harness import Harness, postgres_harness
+from mqs_under_test import MqsUnderTest
+from rabbitmq_node import RabbitNode
 
 from ewms_mqs.server import MIGRATIONS, SCHEMA
 from ewms_postgres.migrations import upgrade
@@ -39,3 +42,24 @@ async def harness(request: pytest.FixtureRequest, broker_database: str) -> Async
     """A broker."""
     async with request.param(broker_database) as made:
         yield made
+
+
+@pytest.fixture(params=["postgres", "rabbitmq"])
+def broker_settings(request: pytest.FixtureRequest) -> dict[str, object]:
+    """The settings of an MQS that say where its queues are."""
+    if request.param == "postgres":
+        return {}
+    node: RabbitNode = request.getfixturevalue("rabbitmq_node")
+    return node.settings(request.getfixturevalue("rabbitmq_vhost"))
+
+
+@pytest.fixture
+async def mqs(database_url: str, broker_settings: dict[str, object]) -> AsyncIterator[MqsUnderTest]:
+    """An MQS on a broker, with a workflow whose queues `in` and `out` are granted."""
+    made = MqsUnderTest(database_url, broker_settings)
+    await made.start()
+    try:
+        await made.grant("in", "out")
+        yield made
+    finally:
+        await made.stop()

@@ -83,6 +83,7 @@ class ScriptedWms(WorkflowServiceServicer):
         self.submit_failures: deque[grpc.StatusCode] = deque()
         self.queues: list[wms.PublicQueue] = []
         self.listings: deque[list[wms.PublicQueue]] = deque()
+        self.listing_failures: deque[grpc.StatusCode] = deque()
         self.n_listings = 0
         self._scripts = deque(scripts)
 
@@ -123,6 +124,8 @@ class ScriptedWms(WorkflowServiceServicer):
         self, request: wms.ListPublicQueuesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> wms.ListPublicQueuesResponse:
         self.n_listings += 1
+        if self.listing_failures:
+            await context.abort(self.listing_failures.popleft(), "scripted")
         if self.listings:
             return wms.ListPublicQueuesResponse(queues=self.listings.popleft())
         return wms.ListPublicQueuesResponse(queues=self.queues)

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import grpc
 import pytest
 from client_fakes import MemoryBroker, ScriptedWms, Step, revision, serving, snapshot
 from command_runs import COPY, ended, start
 
 from ewms.wms.v1 import watch_pb2, workflow_pb2, workflow_service_pb2
-from ewms_client import AsyncClient, QueueGone
+from ewms_client import AsyncClient, QueueGone, Unavailable
 from ewms_mqs.config import MqsSettings
 from ewms_mqs.server import mqs_server
 from ewms_postgres.migrations import upgrade
@@ -146,3 +147,39 @@ async def test_what_a_publisher_waits_for_is_said_once_and_again_as_it_changes(
         "ewms: queue input is not granted yet: there is no room (asks again at 2"
     )
     assert (as_json.code, as_json.out, as_json.err) == (0, '{"n_events": 1}\n', "")
+
+
+# More than the channel itself repeats a call.
+_AWAY = [grpc.StatusCode.UNAVAILABLE] * 12
+
+
+@pytest.mark.parametrize("how", ["publish", "consume"])
+async def test_a_wms_that_is_away_is_asked_again_for_the_queue(how: str) -> None:
+    wms, broker = ScriptedWms(), MemoryBroker()
+    broker.add(b"1")
+    async with serving(broker, wms) as address, AsyncClient(address) as client:
+        wms.queues.append(
+            workflow_service_pb2.PublicQueue(
+                alias="input",
+                is_activated=True,
+                broker_type="postgres",
+                broker_address=address,
+                auth_token="token",
+            )
+        )
+        wms.listing_failures += _AWAY
+        if how == "publish":
+            assert await client.publish("WF-1", "input", [b"1"]) == 1
+        else:
+            async with client.consume("WF-1", "input", count=1) as deliveries:
+                await (await anext(deliveries)).ack()
+    assert not wms.listing_failures
+
+
+async def test_a_wms_that_stays_away_is_given_up_after_the_patience() -> None:
+    wms = ScriptedWms()
+    wms.listing_failures += _AWAY * 10
+    async with serving(wms) as address, AsyncClient(address, patience=0.5) as client:
+        with pytest.raises(Unavailable):
+            await client.publish("WF-1", "input", [b"1"])
+    assert wms.listing_failures

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
-from rabbit_mqs import RabbitMqs
+from mqs_under_test import MqsUnderTest
 from rabbitmq_node import RabbitNode
 
-StartMqs = Callable[..., Awaitable[RabbitMqs]]
+StartMqs = Callable[..., Awaitable[MqsUnderTest]]
 
 
 @pytest.fixture
@@ -19,8 +19,9 @@ async def start_mqs(
     """Starts an MQS with settings, and grants it a workflow with the queues `in` and `out`."""
     async with AsyncExitStack() as stack:
 
-        async def start(**settings: object) -> RabbitMqs:
-            mqs = RabbitMqs(rabbitmq_node, rabbitmq_vhost, database_url, settings)
+        async def start(**settings: object) -> MqsUnderTest:
+            broker = rabbitmq_node.settings(rabbitmq_vhost)
+            mqs = MqsUnderTest(database_url, broker, **settings)
             await mqs.start()
             stack.push_async_callback(mqs.stop)
             await mqs.grant("in", "out")
@@ -30,6 +31,6 @@ async def start_mqs(
 
 
 @pytest.fixture
-async def mqs(start_mqs: StartMqs) -> RabbitMqs:
+async def mqs(start_mqs: StartMqs) -> MqsUnderTest:
     """An MQS that counts a queue as quiet after six seconds."""
     return await start_mqs()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from mqclient.queue import Queue
-from rabbit_mqs import RabbitMqs
+from mqs_under_test import MqsUnderTest
 
 from ewms.mqs.v1 import mqs_service_pb2 as pb
 from ewms_client.events import Event
@@ -54,13 +54,13 @@ async def elsewhere(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     return await asyncio.to_thread(lambda: asyncio.run(work()))
 
 
-async def test_it_publishes_and_consumes(mqs: RabbitMqs) -> None:
+async def test_it_publishes_and_consumes(mqs: MqsUnderTest) -> None:
     sent = ["text", {"a": [1, None, "ü"]}, 7, ""]
     await publish(field_queue(await mqs.profile("in")), *sent)
     assert await consume(field_queue(await mqs.profile("in")), len(sent)) == sent
 
 
-async def test_our_client_reads_what_it_wrote_and_the_other_way_round(mqs: RabbitMqs) -> None:
+async def test_our_client_reads_what_it_wrote_and_the_other_way_round(mqs: MqsUnderTest) -> None:
     await publish(field_queue(await mqs.profile("in")), "text", {"a": 1})
     async with mqs.consume("in", 2) as deliveries:
         payloads = []
@@ -74,7 +74,7 @@ async def test_our_client_reads_what_it_wrote_and_the_other_way_round(mqs: Rabbi
     assert got == ["ours", {"base64": "/wA="}]
 
 
-async def test_a_token_opens_no_other_workflow_s_queue(mqs: RabbitMqs) -> None:
+async def test_a_token_opens_no_other_workflow_s_queue(mqs: MqsUnderTest) -> None:
     mine = await mqs.profile("in")
     await mqs.grant("theirs", workflow="WF-2")
     theirs = mqs.mqids["theirs"]
@@ -85,7 +85,7 @@ async def test_a_token_opens_no_other_workflow_s_queue(mqs: RabbitMqs) -> None:
     assert (await mqs.profile("theirs", workflow="WF-2")).mqid == theirs
 
 
-async def test_without_a_good_token_it_gets_nowhere(mqs: RabbitMqs) -> None:
+async def test_without_a_good_token_it_gets_nowhere(mqs: MqsUnderTest) -> None:
     profile = await mqs.profile("in")
     head, claims, signature = profile.auth_token.split(".")
     profile.auth_token = f"{head}.{claims}.{signature[::-1]}"
