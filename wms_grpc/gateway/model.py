@@ -96,11 +96,14 @@ class Workflow:
 class Translation:
     """A workflow read, and what had no counterpart. Findings of severity `error` forbid its
     submission, not its reading.
+
+    `positions` says where tasks and places stand, by name, so that the analysis can say so too.
     """
 
     language: str
     workflow: Workflow
     findings: tuple[Finding, ...] = ()
+    positions: Mapping[str, Position] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
