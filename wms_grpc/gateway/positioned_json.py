@@ -77,7 +77,7 @@ def decoded(file: str, content: bytes) -> str:
     except UnicodeDecodeError as error:
         before = content[: error.start].decode("utf-8-sig", errors="replace")
         lines = Lines(file, before)
-        raise lines.refuse("MALFORMED", "this is no UTF-8", len(before)) from None
+        raise lines.refuse("SYNTAX", "this is no UTF-8", len(before)) from None
 
 
 def parse_json(text: str, lines: Lines) -> JsonValue:
@@ -136,7 +136,7 @@ class _Parser:
                 raise self._expected("a name in quotes")
             key = self._string(self._word)
             if key in values:
-                raise self._refuse("DUPLICATE_KEY", f"`{key[:100]}` stands here a second time")
+                raise self._refuse("DUPLICATE_FIELD", f"`{key[:100]}` stands here a second time")
             self._next()
             self._take(":", "a colon")
             values[key] = self.value(depth)
@@ -161,12 +161,12 @@ class _Parser:
         if kind == "word":
             return _WORDS[word]
         if len(word) > _MAX_DIGITS:
-            raise self._refuse("MALFORMED", "a number of more digits than anything has")
+            raise self._refuse("SYNTAX", "a number of more digits than anything has")
         if word.lstrip("-").isdigit():
             return int(word)
         number = float(word)
         if math.isinf(number):
-            raise self._refuse("MALFORMED", f"{word} is larger than numbers are here")
+            raise self._refuse("SYNTAX", f"{word} is larger than numbers are here")
         return number
 
     def _string(self, word: str) -> str:
@@ -177,9 +177,9 @@ class _Parser:
         try:
             text: str = json.loads(word)
         except ValueError:
-            raise self._refuse("MALFORMED", "a backslash before what it cannot escape") from None
+            raise self._refuse("SYNTAX", "a backslash before what it cannot escape") from None
         if _SURROGATE.search(text):
-            raise self._refuse("MALFORMED", "half of a surrogate pair")
+            raise self._refuse("SYNTAX", "half of a surrogate pair")
         return text
 
     def _takes(self, mark: str) -> bool:
@@ -198,7 +198,7 @@ class _Parser:
         if found is None:
             rest = re.compile(r"[ \t\r\n]*").match(self._text, self._end)
             self._offset = rest.end() if rest else self._end
-            raise self._refuse("MALFORMED", self._what_is_wrong())
+            raise self._refuse("SYNTAX", self._what_is_wrong())
         self._kind = found.lastgroup or ""
         self._word = found[self._kind]
         self._offset = found.start(self._kind)
@@ -211,7 +211,7 @@ class _Parser:
 
     def _expected(self, words: str) -> Refused:
         here = "the file ends" if self._kind == "end" else f"there is `{self._word[:40]}`"
-        return self._refuse("MALFORMED", f"{here} where {words} should be")
+        return self._refuse("SYNTAX", f"{here} where {words} should be")
 
     def _refuse(self, code: str, message: str) -> Refused:
         return self._lines.refuse(code, message, self._offset)

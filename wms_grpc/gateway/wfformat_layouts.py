@@ -98,7 +98,7 @@ class _Reading:
             instance = self._joint_layout(version, workflow)
         else:
             raise self._refuse(
-                "MISSING_KEY", "there is neither `specification` nor `tasks`", top["workflow"]
+                "MISSING_FIELD", "there is neither `specification` nor `tasks`", top["workflow"]
             )
         if version == "1.6":
             self._report.tell(
@@ -204,7 +204,7 @@ class _Reading:
         link = self._text(said, "link", file).lower()
         if link not in ("input", "output"):
             raise self._refuse(
-                "WRONG_VALUE", f"a file is `input` or `output`, not {link[:40]!r}", said["link"]
+                "BAD_VALUE", f"a file is `input` or `output`, not {link[:40]!r}", said["link"]
             )
         self._size(sizes, name, said)
         self._count(1, file)
@@ -252,7 +252,7 @@ class _Reading:
 
     def _there(self, said: dict[str, JsonValue], key: str, where: JsonValue) -> JsonValue:
         if key not in said:
-            raise self._refuse("MISSING_KEY", f"`{key}` is missing", where)
+            raise self._refuse("MISSING_FIELD", f"`{key}` is missing", where)
         return said[key]
 
     def _text(self, said: dict[str, JsonValue], key: str, where: JsonValue) -> str:
