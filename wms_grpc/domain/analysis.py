@@ -147,7 +147,8 @@ def _cycles(subject: Subject) -> Iterator[Finding]:
 
 def _of_given_net(net: IndexedNet) -> Iterator[Finding]:
     known = soundness(net)
-    for transition in sorted(never_occurring(net) | known.never):
+    never = never_occurring(net) | known.never
+    for transition in sorted(never - net.unnamed or never):
         name = net.transition_names[transition]
         yield error("NEVER_STARTS", name, f"{name} can never start: what it needs never comes")
     match known.outcome:

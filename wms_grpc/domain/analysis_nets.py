@@ -22,8 +22,8 @@ class IndexedNet:
     """A net whose places and transitions are numbers.
 
     `place_names` and `transition_names` are what people call them: for a transition the name of
-    its task, where it has one. `takes`, `reads`, `puts` and `writes` have for each transition the
-    places and how many tokens.
+    its task, where it has one; those of `unnamed` have neither name nor task. `takes`, `reads`,
+    `puts` and `writes` have for each transition the places and how many tokens.
     """
 
     place_names: Sequence[str]
@@ -35,6 +35,7 @@ class IndexedNet:
     capacities: Mapping[int, int]
     marking: Marking
     has_conditions: bool
+    unnamed: frozenset[int] = frozenset()
 
     @cached_property
     def is_ordinary(self) -> bool:
@@ -116,6 +117,9 @@ def indexed(net: Net) -> IndexedNet:
         capacities={i: p.capacity for i, p in enumerate(places) if p.capacity is not None},
         marking=tuple((i, len(p.tokens)) for i, p in enumerate(places) if p.tokens),
         has_conditions=any(transition.conditions for transition in net.transitions),
+        unnamed=frozenset(
+            i for i, t in enumerate(net.transitions) if not t.name and t.task is None
+        ),
     )
 
 

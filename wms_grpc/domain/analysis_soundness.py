@@ -155,8 +155,13 @@ def _of_marked_graph(net: IndexedNet) -> Soundness:
     )
     if rx.is_directed_acyclic_graph(graph):
         return Soundness("sound", "nothing is chosen, and nothing waits for itself")
-    on_cycle = min(min(c) for c in rx.strongly_connected_components(graph) if _is_cycle(graph, c))
-    name = net.transition_names[on_cycle]
+    on_cycles = {
+        transition
+        for component in rx.strongly_connected_components(graph)
+        if _is_cycle(graph, component)
+        for transition in component
+    }
+    name = net.transition_names[min(on_cycles - net.unnamed or on_cycles)]
     return Soundness("unsound", f"{name} waits for itself, so the end is not reached", name)
 
 
