@@ -9,8 +9,8 @@ Codes of errors: DUPLICATE_NAME, UNKNOWN_NAME, NOT_IN_THE_NET, NET_AND_DEPENDENC
 NEVER_STARTS, QUEUE_NEVER_CLOSES, ARC_WITHOUT_PLACE, ARC_WITHOUT_TRANSITION, BAD_WEIGHT,
 RECOVERY_TASK_DEPENDS, RECOVERY_TASK_AWAITED, RECOVERY_TASK_SHARED, RECOVERY_WITHOUT_TASK,
 RECOVERY_OF_ITSELF. Of warnings: NOT_SOUND, UNKNOWN, QUEUE_NOT_FILLED, QUEUE_NOT_DRAINED,
-QUEUE_UNUSED, RECOVERY_TASK_UNUSED. Of what is only told: SOUND, NOT_A_WORKFLOW_NET, WIDTH,
-CRITICAL_PATH.
+QUEUE_UNUSED, RECOVERY_TASK_UNUSED, DATA_WITHOUT_ORDER. Of what is only told: SOUND,
+NOT_A_WORKFLOW_NET, WIDTH, CRITICAL_PATH.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from wms_grpc.domain.analysis_data import errors_of_data, files_without_order
 from wms_grpc.domain.analysis_graph import (
     Graph,
     Shape,
@@ -107,6 +108,7 @@ def known_durations(subject: Subject) -> dict[str, float]:
 
 def _errors(subject: Subject) -> Iterator[Finding]:
     yield from errors_of_tasks(subject.tasks)
+    yield from errors_of_data(subject.tasks)
     if subject.net is None:
         yield from errors_of_dependencies(subject.tasks, subject.dependencies)
         yield from _cycles(subject)
@@ -124,6 +126,9 @@ def _of_structure(subject: Subject) -> Iterator[Finding]:
     if subject.net is None:
         if _nodes(subject):
             yield _told("SOUND", "", "sound: nothing is chosen, and nothing waits for itself")
+        yield from files_without_order(
+            subject.tasks, graph_of_dependencies(_nodes(subject), subject.dependencies)
+        )
     else:
         net = indexed(subject.net)
         yield from _of_given_net(net)

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from math import gcd
 
 from wms_grpc.domain.analysis_nets import IndexedNet
+from wms_grpc.domain.words import first_few
 
 __all__ = ["Exhausted", "Flaw", "flaw_of_free_choice_net", "is_free_choice"]
 
@@ -99,17 +100,18 @@ def flaw_of_free_choice_net(net: IndexedNet, source: int, sink: int) -> Flaw | N
     for number, consumers in enumerate(graph.consumers):
         clusters.setdefault(tuple(sorted(consumers)), number)
     if _rank(graph) != len(clusters) - 1:
-        return Flaw(_choice_and_join(graph, clusters.values(), net), "")
+        return _choices_that_do_not_fit(graph, clusters.values(), net)
     empty = _siphon_without(graph, source)
     if empty:
         return Flaw("it has no token and never gets one", net.place_names[min(empty)])
     return None
 
 
-def _choice_and_join(graph: _Graph, firsts: Iterable[int], net: IndexedNet) -> str:
+def _choices_that_do_not_fit(graph: _Graph, firsts: Iterable[int], net: IndexedNet) -> Flaw:
     choices = [net.place_names[p] for p in firsts if len(graph.consumers[p]) > 1]
-    shown = ", ".join(choices[:5])
-    return f"what is chosen at one place does not fit what is awaited at another ({shown})"
+    shown = first_few(choices, 5)
+    words = f"what is chosen at some places does not fit what is awaited at others: {shown}"
+    return Flaw(words, choices[0] if choices else "")
 
 
 def _short_circuited(net: IndexedNet, source: int, sink: int) -> _Graph:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from wms_grpc.domain.findings import Finding
 from wms_grpc.domain.nets import Dependency, Net
@@ -166,6 +166,12 @@ def errors_of_net(tasks: Sequence[Task], net: Net) -> Iterator[Finding]:
                 f"transition {transition.id} names {transition.task}, which is the recovery of "
                 f"{recovers[transition.task]}, which alone starts it",
             )
+    yield from _errors_of_arcs(net, places.keys(), transitions.keys())
+
+
+def _errors_of_arcs(
+    net: Net, places: Collection[str], transitions: Collection[str]
+) -> Iterator[Finding]:
     for arc in net.arcs:
         if arc.place not in places:
             yield error(

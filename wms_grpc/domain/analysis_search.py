@@ -18,7 +18,9 @@ __all__ = ["MOST_MARKINGS", "MOST_SECONDS", "Search", "search"]
 MOST_MARKINGS: Final = 100_000
 MOST_SECONDS: Final = 2.0
 _MOST_ENTRIES: Final = 4_000_000
-_CLOCK_EACH: Final = 64
+"""Tokens' places in all markings that are kept: what they cost in memory."""
+_LOOK_AT_CLOCK_AFTER: Final = 20_000
+"""So many places looked at."""
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ class _Searching:
         self._numbers: dict[Marking, int] = {}
         self._found_from: list[int] = []
         self._n_entries = 0
+        self._n_looked_at = 0
         self._can_grow = not net.capacities and not any(net.writes)
         self._always, self._by_place = _triggers(net)
 
@@ -84,24 +87,25 @@ class _Searching:
         self._number_of(self._net.marking, -1)
         while len(seen.successors) < len(seen.markings):
             number = len(seen.successors)
-            if self._is_over(number):
-                return seen
-            followers = []
+            followers: list[int] = []
             for transition, after in self._steps(seen.markings[number]):
                 seen.occurring.add(transition)
                 followers.append(self._number_of(after, number))
-                if seen.growing is not None:
+                if seen.growing is not None or self._is_over(len(after)):
                     return seen
+            if self._is_over(1):
+                return seen
             seen.successors.append(followers)
         seen.is_complete = True
         return seen
 
-    def _is_over(self, number: int) -> bool:
-        return (
-            len(self._seen.markings) > self._most_markings
-            or self._n_entries > _MOST_ENTRIES
-            or (number % _CLOCK_EACH == 0 and self._clock() > self._until)
-        )
+    def _is_over(self, n_looked_at: int) -> bool:
+        self._n_looked_at += n_looked_at
+        if self._n_looked_at > _LOOK_AT_CLOCK_AFTER:
+            self._n_looked_at = 0
+            if self._clock() > self._until:
+                return True
+        return len(self._seen.markings) > self._most_markings or self._n_entries > _MOST_ENTRIES
 
     def _number_of(self, marking: Marking, found_from: int) -> int:
         number = self._numbers.get(marking)

@@ -97,7 +97,8 @@ def _not_a_workflow_net(net: IndexedNet) -> Soundness | None:
             shown = first_few([net.place_names[place] for place in places], 5)
             reason = f"a workflow net has one {word} place, and this one has "
             reason += f"{len(places)}: {shown}" if places else "none"
-            return Soundness("not a workflow net", reason)
+            subject = net.place_names[places[-1]] if places else ""
+            return Soundness("not a workflow net", reason, subject)
     n_places = len(net.place_names)
     forwards = _neighbours(net, is_forwards=True)
     backwards = _neighbours(net, is_forwards=False)

@@ -11,7 +11,16 @@ from small_nets import net_of
 from wms_grpc.domain.analysis import MOST_OF_A_CODE, Subject, analyze, shape_of
 from wms_grpc.domain.findings import Finding, Position
 from wms_grpc.domain.nets import Arc, Dependency, Net, Place, Transition, net_of_dependencies
-from wms_grpc.domain.tasks import BatchWork, ContainerWork, NoopWork, Recovery, Task, WaitWork
+from wms_grpc.domain.tasks import (
+    BatchWork,
+    ContainerWork,
+    NoopWork,
+    Recovery,
+    Task,
+    Transfer,
+    TransferWork,
+    WaitWork,
+)
 
 
 def _task(name: str, **rest: object) -> Task:
@@ -246,6 +255,20 @@ def test_the_same_error_many_times_is_counted() -> None:
     found = analyze(Subject(_tasks("a"), _after(*(f"x{n} > a" for n in range(1_000)))))
     assert len(found) == MOST_OF_A_CODE + 1
     assert found[-1].message == "and 900 more of such"
+
+
+def test_files_are_taken_from_tasks_that_are_there_and_come_before() -> None:
+    def taking(name: str, *inputs: str) -> Task:
+        return Task(name, BatchWork(executable="x", inputs=inputs))
+
+    tasks = [*_tasks("a b a/c"), taking("d", "task:a/x", "task:b/x", "task:a/c/x", "plain")]
+    found = analyze(Subject(tasks, _after("a > a/c", "a/c > d")))
+    assert [(f.code, f.subject) for f in found if f.severity != "info"] == [
+        ("DATA_WITHOUT_ORDER", "d")
+    ]
+    assert "task:b/x" in found[0].message
+    transfer = Task("t", TransferWork((Transfer("task:nobody/x", "file:///y"),)))
+    assert _codes(analyze(Subject([transfer]))) == [("UNKNOWN_NAME", "t")]
 
 
 def test_an_empty_workflow_says_nothing() -> None:

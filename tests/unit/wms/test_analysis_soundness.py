@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -180,9 +181,28 @@ def test_past_the_bounds_it_is_unknown_and_never_a_guess() -> None:
 
 def test_the_clock_bounds_a_search() -> None:
     ticks = iter(range(10**9))
-    net = net_of("a: i -> i p", "b: p -> o", marked="i")
+    places = range(20)
+    net = net_of(
+        f"a: i -> {' '.join(f'p{k}' for k in places)}",
+        *(f"x{k}: p{k} -> q{k}" for k in places),
+        f"z: {' '.join(f'q{k}' for k in places)} -> o",
+    )
     seen = search(indexed(net), most_seconds=0, clock=lambda: float(next(ticks)))
     assert not seen.is_complete
+    assert next(ticks) == 2
+
+
+def test_a_search_of_markings_with_very_many_tokens_ends_in_time_too() -> None:
+    n = 20_000
+    net = net_of(
+        f"a: i -> {' '.join(f'p{k}' for k in range(n))}",
+        *(f"x{k}: p{k} -> q{k}" for k in range(n)),
+        "y0: p0 -> q0",
+        f"z: {' '.join(f'q{k}' for k in range(n))} -> o",
+    )
+    begin = time.process_time()
+    assert _outcome(net)[0] == "unknown"
+    assert time.process_time() - begin < 20
 
 
 def test_several_tokens_at_the_start_all_reach_the_end() -> None:
