@@ -152,10 +152,10 @@ def _cycles(subject: Subject) -> Iterator[Finding]:
 
 def _of_given_net(net: IndexedNet) -> Iterator[Finding]:
     known = soundness(net)
-    never = never_occurring(net) | known.never
-    for transition in sorted(never - net.unnamed or never):
+    never = dict.fromkeys(known.never, "no run leads there") | never_occurring(net)
+    for transition in sorted(never.keys() - net.unnamed or never):
         name = net.transition_names[transition]
-        yield error("NEVER_STARTS", name, f"{name} can never start: what it needs never comes")
+        yield error("NEVER_STARTS", name, f"{name} can never start: {never[transition]}")
     match known.outcome:
         case "sound":
             yield _told("SOUND", "", f"sound: {known.reason}")

@@ -63,6 +63,11 @@ class IndexedNet:
         return self._turned(self.puts)
 
     @cached_property
+    def fillers(self) -> Sequence[Sequence[int]]:
+        """For each place, the transitions that put or write into it."""
+        return self._turned(self.puts, self.writes)
+
+    @cached_property
     def into(self) -> Sequence[Sequence[int]]:
         """For each place, the transitions that an arc comes from; reading is taking and giving."""
         return self._turned(self.puts, self.writes, self.reads)

@@ -9,7 +9,7 @@ bounds. What cannot be told is `unknown`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -44,19 +44,19 @@ class Soundness:
     never: frozenset[int] = frozenset()
 
 
-def never_occurring(net: IndexedNet) -> set[int]:
-    """Return transitions that cannot occur in any run, as far as tokens' ways tell; linear.
+def never_occurring(net: IndexedNet) -> dict[int, str]:
+    """Return transitions that cannot occur in any run, as far as tokens' ways tell, and why.
 
-    How many tokens there are is not counted where places are filled again, so there may be more.
+    Linear. How many tokens there are is not counted where places are filled again, so there may
+    be more.
     """
     marked = dict(net.marking)
-    possible = [bool(arcs) for arcs in net.into]
     missing = [
         {
             place
             for side in (net.takes[t], net.reads[t])
             for place, weight in side.items()
-            if marked.get(place, 0) < (1 if possible[place] else weight)
+            if marked.get(place, 0) < (1 if net.fillers[place] else weight)
         }
         for t in range(len(net.transition_names))
     ]
@@ -65,16 +65,30 @@ def never_occurring(net: IndexedNet) -> set[int]:
         for t in range(len(missing))
     ]
     waiting = [t for t, places in enumerate(missing) if not places and has_room[t]]
-    never = set(range(len(missing))) - set(waiting)
+    never = dict.fromkeys(range(len(missing)))
+    for transition in waiting:
+        del never[transition]
     while waiting:
         transition = waiting.pop()
         for place in (*net.puts[transition], *net.writes[transition]):
             for consumer in net.out_of[place]:
                 missing[consumer].discard(place)
                 if consumer in never and not missing[consumer] and has_room[consumer]:
-                    never.remove(consumer)
+                    del never[consumer]
                     waiting.append(consumer)
-    return never
+    return {t: _why_never(net, missing[t], marked) for t in never}
+
+
+def _why_never(net: IndexedNet, missing: Collection[int], marked: Mapping[int, int]) -> str:
+    if not missing:
+        return "there is no room for what it puts"
+    place = min(missing, key=lambda place: (len(net.fillers[place]), place))
+    name = net.place_names[place]
+    fillers = [net.transition_names[t] for t in net.fillers[place]]
+    if fillers:
+        return f"{name} is filled only by {first_few(fillers, 3)}, and that never starts"
+    few = "too few tokens" if marked.get(place) else "no token"
+    return f"{name} has {few}, and nothing fills it"
 
 
 def soundness(net: IndexedNet) -> Soundness:

@@ -201,7 +201,10 @@ def test_a_net_and_dependencies_exclude_each_other() -> None:
 
 def test_a_task_that_can_never_start_is_an_error() -> None:
     found = analyze(Subject((), net=net_of("a: i -> p", "b: p q -> o", "c: q -> q")))
-    assert {f.subject for f in found if f.code == "NEVER_STARTS"} == {"b", "c"}
+    assert {f.subject: f.message for f in found if f.code == "NEVER_STARTS"} == {
+        "b": "b can never start: q is filled only by c, and that never starts",
+        "c": "c can never start: q is filled only by c, and that never starts",
+    }
 
 
 def test_a_task_that_two_choices_exclude_is_found_by_a_search() -> None:
