@@ -15,7 +15,7 @@ from wms_grpc.gateway.model import MAX_NODES, Refused
 from wms_grpc.gateway.positioned_json import JsonValue, Lines
 from wms_grpc.gateway.report import Report
 
-__all__ = ["Entry", "Instance", "Reference", "read_instance"]
+__all__ = ["Entry", "Files", "Instance", "Reference", "read_instance"]
 
 _MEASURED_IN_TASK = (
     "runtimeInSeconds",
@@ -60,13 +60,21 @@ class Entry:
 
 
 @dataclass(slots=True)
+class Files:
+    """The sizes of files in bytes, and what else is said of them, by their ids."""
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    rest: dict[str, dict[str, object]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Instance:
-    """A file. `sizes` are bytes by file id; `rest` is what it says beside its tasks."""
+    """A file; `rest` is what it says beside tasks and files."""
 
     version: str
     name: str
     entries: list[Entry]
-    sizes: dict[str, int]
+    files: Files
     rest: dict[str, object]
 
 
@@ -117,10 +125,10 @@ class _Reading:
         where = workflow["specification"]
         specification = self._object(where, "`specification`")
         entries = [self._split_entry(task) for task in self._tasks(specification, where)]
-        sizes: dict[str, int] = {}
+        files = Files()
         for file in self._list(specification, "files"):
             said = self._object(file, "a file")
-            self._size(sizes, self._text(said, "id", file), said)
+            self._describe(files, self._text(said, "id", file), said)
         rest: dict[str, object] = {
             k: v.plain() for k, v in workflow.items() if k not in ("specification", "execution")
         }
@@ -129,7 +137,7 @@ class _Reading:
             rest["specification"] = more
         if "execution" in workflow:
             rest["execution"] = self._executions(workflow["execution"], entries)
-        return Instance(version, "", entries, sizes, {"workflow": rest})
+        return Instance(version, "", entries, files, {"workflow": rest})
 
     def _split_entry(self, task: JsonValue) -> Entry:
         said = self._object(task, "a task")
@@ -169,14 +177,14 @@ class _Reading:
         return {**rest, "tasks": strays} if strays else rest
 
     def _joint_layout(self, version: str, workflow: dict[str, JsonValue]) -> Instance:
-        sizes: dict[str, int] = {}
+        files = Files()
         entries = [
-            self._joint_entry(task, sizes) for task in self._tasks(workflow, workflow["tasks"])
+            self._joint_entry(task, files) for task in self._tasks(workflow, workflow["tasks"])
         ]
         rest = {key: value.plain() for key, value in workflow.items() if key != "tasks"}
-        return Instance(version, "", entries, sizes, {"workflow": rest})
+        return Instance(version, "", entries, files, {"workflow": rest})
 
-    def _joint_entry(self, task: JsonValue, sizes: dict[str, int]) -> Entry:
+    def _joint_entry(self, task: JsonValue, files: Files) -> Entry:
         said = self._object(task, "a task")
         label = self._text(said, "name", task)
         known = ("id", "name", "parents", "children", "files", *_MEASURED_IN_TASK)
@@ -192,10 +200,10 @@ class _Reading:
             rest={key: value for key, value in said.items() if key not in known},
         )
         for file in self._list(said, "files"):
-            self._joint_file(entry, file, sizes)
+            self._joint_file(entry, file, files)
         return entry
 
-    def _joint_file(self, entry: Entry, file: JsonValue, sizes: dict[str, int]) -> None:
+    def _joint_file(self, entry: Entry, file: JsonValue, files: Files) -> None:
         said = self._object(file, "a file")
         name = self._text(said, "name", file)
         if "path" in said:
@@ -206,21 +214,25 @@ class _Reading:
             raise self._refuse(
                 "BAD_VALUE", f"a file is `input` or `output`, not {link[:40]!r}", said["link"]
             )
-        self._size(sizes, name, said)
+        self._describe(files, name, said)
         self._count(1, file)
         (entry.inputs if link == "input" else entry.outputs).append(Reference(name, file.offset))
 
-    def _size(self, sizes: dict[str, int], file: str, said: dict[str, JsonValue]) -> None:
+    def _describe(self, files: Files, file: str, said: dict[str, JsonValue]) -> None:
+        known = ("id", "name", "path", "link", "sizeInBytes")
+        if more := {key: value.plain() for key, value in said.items() if key not in known}:
+            files.rest.setdefault(file, {}).update(more)
         value = said.get("sizeInBytes")
         if value is None:
             return
         size = value.value
         if isinstance(size, bool) or not isinstance(size, (int, float)) or size < 0:
             raise self._refuse("WRONG_TYPE", "`sizeInBytes` is no number of bytes", value)
-        if sizes.setdefault(file, int(size)) != int(size):
+        if files.sizes.setdefault(file, int(size)) != int(size):
             self._report.tell(
                 "DIFFERENT_SIZES",
-                f"{file[:100]} has {int(size)} bytes here and {sizes[file]} before; that is kept",
+                f"{file[:100]} has {int(size)} bytes here and {files.sizes[file]} before, "
+                "which is kept",
                 self._lines.at(value.offset),
                 file,
             )

@@ -67,7 +67,7 @@ class WfFormat:
                 if self._simulate is None
                 else tasks.simulated(self._simulate),
                 dependencies=order.dependencies(),
-                annotations={_NAME: {**instance.rest, "sizes": instance.sizes}},
+                annotations={_NAME: _said_of_workflow(instance)},
             ),
             findings=report.findings(),
             positions={entry.id: lines.at(entry.offset) for entry in instance.entries},
@@ -115,7 +115,7 @@ class _Tasks:
     def simulated(self, scale: float) -> tuple[Task, ...]:
         """Return a batch task for each that sleeps and writes."""
         entries = self._instance.entries
-        sizes = self._instance.sizes
+        sizes = self._instance.files.sizes
         simulation = Simulation(
             scale, dict.fromkeys(r.name for e in entries for r in (*e.outputs, *e.inputs))
         )
@@ -195,6 +195,12 @@ class _Tasks:
             first = entries[0]
             position = self._lines.at(first.offset)
             self._report.tell(code, words.format(names), position, first.id, severity)
+
+
+def _said_of_workflow(instance: Instance) -> dict[str, object]:
+    files = instance.files
+    said = {**instance.rest, "sizes": files.sizes}
+    return {**said, "files": files.rest} if files.rest else said
 
 
 def _said(entry: Entry, *, with_files: bool = False) -> dict[str, object]:

@@ -230,6 +230,43 @@ def test_it_claims_its_files_and_no_others() -> None:
         assert not reader.claims(_bundle(content))
 
 
+def test_what_has_no_meaning_here_is_kept() -> None:
+    document = _document({"id": "a", "colour": "red"}, repo="https://there")
+    document["workflow"]["specification"] |= {  # type: ignore[index]
+        "files": [{"id": "x", "sizeInBytes": 1, "sha": "77"}],
+        "more": 1,
+    }
+    document["workflow"]["execution"] |= {"machines": [{"nodeName": "n"}]}  # type: ignore[index]
+    workflow = _read(document).workflow
+    said = workflow.annotations["wfformat"]
+    assert said == {
+        "schemaVersion": "1.5",
+        "workflow": {
+            "repo": "https://there",
+            "specification": {"more": 1},
+            "execution": {"machines": [{"nodeName": "n"}]},
+        },
+        "sizes": {"x": 1},
+        "files": {"x": {"sha": "77"}},
+    }
+    assert workflow.tasks[0].annotations["wfformat"]["colour"] == "red"  # type: ignore[index]
+
+
+def test_measurements_of_no_task_are_told_and_kept() -> None:
+    document = _document({"id": "a"})
+    document["workflow"]["execution"]["tasks"] += [  # type: ignore[index]
+        {"id": "b", "runtimeInSeconds": 1},
+        {"id": "a", "runtimeInSeconds": 2},
+    ]
+    translation = _read(document)
+    told = [(finding.code, finding.subject) for finding in translation.findings]
+    assert told == [("UNKNOWN_EXECUTION", "b"), ("UNKNOWN_EXECUTION", "a")]
+    said = translation.workflow.annotations["wfformat"]
+    strays = said["workflow"]["execution"]["tasks"]  # type: ignore[index]
+    assert [stray["runtimeInSeconds"] for stray in strays] == [1, 2]
+    assert measured_durations(translation.workflow) == {"a": 10}
+
+
 def test_a_simulated_task_sleeps_and_writes_as_much(tmp_path: Path) -> None:
     document = _document({"id": "a", "outputFiles": ["/x/out put.txt", "/y/out_put.txt", "-n"]})
     document["workflow"]["specification"]["files"] = [  # type: ignore[index]
