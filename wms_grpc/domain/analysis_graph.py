@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import rustworkx as rx
 
@@ -87,23 +88,34 @@ def _graph(names: Sequence[str | None], edges: Sequence[tuple[int, int]]) -> Gra
     return Graph(names, graph)
 
 
-def cycles(graph: Graph) -> list[tuple[list[str], int]]:
+_MOST_COUNTED: Final = 10
+
+
+def cycles(graph: Graph, most: int = 100) -> list[tuple[list[str], int]]:
     """Return one cycle of each knot of tasks that wait for themselves, in the order of waiting.
 
-    With each the number of tasks that can never start because of its knot, outside of it.
+    With the first ones the number of tasks outside that can never start because of the knot; of
+    knots beyond `most` one task only.
     """
     if rx.is_directed_acyclic_graph(graph.graph):
         return []
+    knots = sorted(
+        sorted(component)
+        for component in rx.strongly_connected_components(graph.graph)
+        if len(component) > 1 or graph.graph.has_edge(component[0], component[0])
+    )
     found = []
-    for component in rx.strongly_connected_components(graph.graph):
-        first = min(component)
-        if len(component) == 1 and not graph.graph.has_edge(first, first):
-            continue
-        ring = [graph.names[node] for node in _ring(graph, component)]
-        behind = rx.descendants(graph.graph, first) - set(component)
-        n_behind = sum(graph.names[node] is not None for node in behind)
-        found.append((first, [name for name in ring if name is not None], n_behind))
-    return [(ring, n_behind) for _, ring, n_behind in sorted(found)]
+    for number, knot in enumerate(knots[:most]):
+        n_behind = 0
+        if number < _MOST_COUNTED:
+            behind = rx.descendants(graph.graph, knot[0]) - set(knot)
+            n_behind = len(_names(graph, list(behind)))
+        found.append((_names(graph, _ring(graph, knot)), n_behind))
+    return found + [(_names(graph, knot[:1]), 0) for knot in knots[most:]]
+
+
+def _names(graph: Graph, nodes: Sequence[int]) -> list[str]:
+    return [name for node in nodes if (name := graph.names[node]) is not None]
 
 
 def _ring(graph: Graph, component: Sequence[int]) -> list[int]:

@@ -80,13 +80,13 @@ class Parts:
 
     def all(self, name: str, space: str | None = None) -> Iterator[etree._Element]:
         """Take the children of a name."""
-        wanted = [
-            child
-            for child in self._waiting
-            if local_name(child) == name
-            and namespace(child) in ({space} if space else self._spaces)
-        ]
-        self._waiting = [child for child in self._waiting if child not in wanted]
+        spaces = {space} if space else self._spaces
+        wanted: list[etree._Element] = []
+        others: list[etree._Element] = []
+        for child in self._waiting:
+            is_wanted = local_name(child) == name and namespace(child) in spaces
+            (wanted if is_wanted else others).append(child)
+        self._waiting = others
         for child in wanted:
             self._left.note_attributes(child)
             yield child

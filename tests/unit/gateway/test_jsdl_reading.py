@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from corpus_manifests import bundle_of, corpus_files, expectations, outcome, page_with_table
@@ -73,6 +74,12 @@ def test_arguments_and_variables_come_as_they_are() -> None:
     assert work.arguments == ("a b", "")
     assert work.environment == {"X": "1", "Y": ""}
     assert work.max_runtime == 90
+
+
+def test_very_many_arguments_take_no_more_than_linear_time() -> None:
+    begin = time.process_time()
+    assert len(_job(_read("<posix:Argument>x</posix:Argument>" * 50_000)).arguments) == 50_000
+    assert time.process_time() - begin < 20
 
 
 def test_a_job_without_a_name_has_that_of_its_file() -> None:

@@ -15,6 +15,7 @@ from wfformat_generator import generated
 from wms_grpc.domain.analysis import Subject, analyze, shape_of
 from wms_grpc.domain.nets import Dependency
 from wms_grpc.domain.tasks import BatchWork
+from wms_grpc.gateway.analysed import analysed
 from wms_grpc.gateway.model import Bundle, Refused, Translation
 from wms_grpc.gateway.wfformat_reader import WfFormat, measured_durations
 
@@ -182,6 +183,13 @@ def test_a_cycle_is_left_for_the_analysis() -> None:
     ).workflow
     found = analyze(Subject(workflow.tasks, workflow.dependencies))
     assert [(f.code, f.subject) for f in found] == [("CYCLE", "a")]
+
+
+def test_the_analysis_knows_lines_and_measured_times() -> None:
+    found = analysed(_read(_document({"id": "a"}, {"id": "b", "parents": ["a"]})))
+    path = next(finding for finding in found if finding.code == "CRITICAL_PATH")
+    assert path.message == "the longest path has 2 tasks: a, b; at least 20 s"
+    assert (path.subject, path.position.line) == ("b", 13)
 
 
 def test_a_file_in_place_is_no_edge_to_oneself() -> None:

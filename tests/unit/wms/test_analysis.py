@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 
@@ -83,6 +84,18 @@ def test_a_cycle_through_many_on_many_names_tasks_only() -> None:
     found = analyze(Subject(_tasks("a b c d"), _after("a b > c d", "c d > a b")))
     assert _codes(found) == [("CYCLE", "a")]
     assert "a, c" in found[0].message
+
+
+def test_very_many_cycles_are_counted_in_little_time() -> None:
+    pairs = [(f"a{n}", f"b{n}") for n in range(5_000)]
+    dependencies = [Dependency((x,), (y,)) for a, b in pairs for x, y in ((a, b), (b, a))]
+    chain = [Dependency((b,), (a,)) for (_, b), (a, _) in itertools.pairwise(pairs)]
+    begin = time.process_time()
+    found = analyze(Subject([_task(n) for pair in pairs for n in pair], [*dependencies, *chain]))
+    assert time.process_time() - begin < 20
+    assert {finding.code for finding in found} == {"CYCLE"}
+    assert "a0, b0; 9998 tasks behind" in found[0].message
+    assert found[-1].message == "and 4900 more of such"
 
 
 def test_a_task_that_waits_for_itself_is_a_cycle() -> None:

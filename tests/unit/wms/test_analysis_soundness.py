@@ -196,7 +196,7 @@ def test_the_clock_bounds_a_search() -> None:
 
 
 def test_a_search_of_markings_with_very_many_tokens_ends_in_time_too() -> None:
-    n = 20_000
+    n = 10_000
     net = net_of(
         f"a: i -> {' '.join(f'p{k}' for k in range(n))}",
         *(f"x{k}: p{k} -> q{k}" for k in range(n)),
