@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
+from wms_grpc.domain.findings import Finding, FindingSeverity, Position
 from wms_grpc.domain.nets import Annotations, Dependency, Net, net_of_dependencies
 from wms_grpc.domain.tasks import Task
 
@@ -35,8 +36,6 @@ MAX_TOKEN: Final = 64 * 1024
 MAX_EXPRESSION: Final = 4 * 1024
 """Bytes of one expression."""
 
-FindingSeverity = Literal["error", "warning", "info"]
-
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -44,37 +43,6 @@ class Bundle:
 
     files: Mapping[str, bytes]
     main: str
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where something stands in a bundle; lines and columns count from 1, 0: not known."""
-
-    file: str = ""
-    line: int = 0
-    column: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that a reader of the translation must know.
-
-    Parameters
-    ----------
-    code
-        In capitals, the same for the same matter in every language (`NO_COUNTERPART`,
-        `MISSING_FILE`, `NEEDS_ACCESS_POINT`, `NO_OPERATION`, …).
-    message
-        In words that name the cause.
-    subject
-        The task, place or attribute that it is about.
-    """
-
-    code: str
-    message: str
-    position: Position = field(default_factory=Position)
-    subject: str = ""
-    severity: FindingSeverity = "warning"
 
 
 class Refused(Exception):
@@ -128,11 +96,14 @@ class Workflow:
 class Translation:
     """A workflow read, and what had no counterpart. Findings of severity `error` forbid its
     submission, not its reading.
+
+    `positions` says where tasks and places stand, by name, so that the analysis can say so too.
     """
 
     language: str
     workflow: Workflow
     findings: tuple[Finding, ...] = ()
+    positions: Mapping[str, Position] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
