@@ -1,0 +1,143 @@
+"""A submit description, in a file or between brackets, into its statements.
+
+What is wrong in one is a finding of severity error, not a refusal: DAGMan too finds it only when
+the node is submitted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from wms_grpc.gateway.dagman.lines import Line, logical_lines
+from wms_grpc.gateway.dagman.text import Findings, decoded
+from wms_grpc.gateway.model import MAX_TOKEN, Position
+
+__all__ = ["Assignment", "Queue", "Statement", "SubmitDescription", "Test", "read_description"]
+
+_ASSIGNMENT = re.compile(r"(\+?[A-Za-z_][\w.]*)\s*=\s*(.*)", re.DOTALL)
+_BLOCK = re.compile(r"(\+?[A-Za-z_][\w.]*)\s*@=\s*(\S+)")
+_TEST = re.compile(r"(if|elif|else|endif)\b\s*(.*)", re.IGNORECASE | re.DOTALL)
+_QUEUE = re.compile(r"queue\b\s*(?![=@])(.*)", re.IGNORECASE | re.DOTALL)
+_OTHER = re.compile(r"(include|use|error|warning)\b\s*(?!\s*[=@])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """`key = value`."""
+
+    key: str
+    value: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """The beginning or the end of a conditional part."""
+
+    word: Literal["if", "elif", "else", "endif"]
+    condition: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """`queue`, with all that follows."""
+
+    said: str
+    position: Position
+
+
+Statement = Assignment | Test | Queue
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitDescription:
+    """The statements up to the queue statement, and that one, which may be missing."""
+
+    statements: tuple[Statement, ...]
+    position: Position
+
+
+def read_description(
+    source: bytes | Iterable[Line], file: str, position: Position, findings: Findings
+) -> SubmitDescription:
+    """Return the statements of a file's bytes, or of the lines between brackets."""
+    if isinstance(source, bytes):
+        text = decoded(file, source, findings)
+        lines = logical_lines(file, text, comments=("#",), joint="", over_blanks=False)
+    else:
+        lines = iter(source)
+    return SubmitDescription(tuple(_statements(lines, findings)), position)
+
+
+def _statements(lines: Iterator[Line], findings: Findings) -> Iterator[Statement]:
+    has_queue = False
+    for line in lines:
+        at = line.position()
+        if has_queue:
+            message = "there is more behind the queue statement: one node is one cluster"
+            findings.add("SECOND_QUEUE", message, at, severity="error")
+            return
+        if len(line.text) > MAX_TOKEN:
+            message = f"a line of more than {MAX_TOKEN} characters"
+            findings.add("TOO_LARGE", message, at, severity="error")
+        elif match := _TEST.fullmatch(line.text):
+            yield Test(_test_word(match[1].lower()), match[2], at)
+        elif match := _QUEUE.fullmatch(line.text):
+            has_queue = True
+            yield Queue(_items(match[1], lines), at)
+        elif match := _BLOCK.fullmatch(line.text):
+            yield Assignment(match[1], _block(match[2], lines, at, findings), at)
+        elif match := _OTHER.match(line.text):
+            _report_other(match[1].lower(), line, findings)
+        elif match := _ASSIGNMENT.fullmatch(line.text):
+            yield Assignment(match[1], match[2], at)
+        else:
+            message = f"{line.text[:40]!r} is nothing that a submit description may say"
+            findings.add("SUBMIT_SYNTAX", message, at, severity="error")
+
+
+def _test_word(word: str) -> Literal["if", "elif", "else", "endif"]:
+    match word:
+        case "if" | "elif" | "else":
+            return word
+        case _:
+            return "endif"
+
+
+def _items(said: str, lines: Iterator[Line]) -> str:
+    """Return what `queue` says, with the lines of a list in brackets that it opens."""
+    held = [said]
+    if "(" in said and ")" not in said[said.index("(") :]:
+        for line in lines:
+            held.append(line.text)
+            if line.text.startswith(")"):
+                break
+    return "\n".join(held)
+
+
+def _block(word: str, lines: Iterator[Line], at: Position, findings: Findings) -> str:
+    held: list[str] = []
+    for line in lines:
+        if line.text == "@" + word:
+            return "\n".join(held)
+        held.append(line.text)
+    findings.add("SUBMIT_SYNTAX", f"the value is not ended by @{word}", at, severity="error")
+    return "\n".join(held)
+
+
+def _report_other(word: str, line: Line, findings: Findings) -> None:
+    what = {
+        "include": "what a submit description includes is not read",
+        "use": "a template of the access point is not known here",
+        "error": "the description stops the submission here",
+        "warning": "a warning of the description",
+    }[word]
+    code = "NEEDS_ACCESS_POINT" if word in ("use", "include") else "SUBMIT_MESSAGE"
+    message = f"{what}: {line.text[:80]}"
+    findings.add(
+        code, message, line.position(), severity="warning" if word == "warning" else "error"
+    )
