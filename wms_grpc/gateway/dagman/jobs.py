@@ -95,10 +95,13 @@ _UNIVERSES: Final = ("", "vanilla", "docker", "container", "5")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Batch work; `folder` is where it runs, `queue` what its queue statement says of items."""
+    """Batch work; `queue` is what its queue statement says of items.
+
+    `initialdir` is the folder, relative to where it is submitted, that the work's files are in.
+    """
 
     work: BatchWork
-    folder: str
+    initialdir: str = ""
     queue: str = ""
 
 
@@ -110,6 +113,8 @@ def is_elsewhere(path: str) -> bool:
 def placed(folder: str, path: str) -> str:
     """Return a path that is relative to the folder as one of the bundle."""
     if not path or is_elsewhere(path):
+        return path
+    if not folder and not path.startswith(".") and "/" not in path:
         return path
     return posixpath.normpath(posixpath.join(folder, path)) + "/" * path.endswith("/")
 
@@ -139,9 +144,7 @@ class _Jobs:
         self._findings = findings
         self._keys = {_ALIASES.get(key, key): key for key in macros.keys}
         self._cwd = folder
-        self._folder = (
-            placed(folder, self._said("initialdir")) if self._said("initialdir") else folder
-        )
+        self._folder = placed(folder, self._said("initialdir")) or folder
         self._unread: list[str] = []
 
     def job(self) -> Job:
@@ -168,7 +171,7 @@ class _Jobs:
             rank=self._expression("rank"),
             attributes=self._attributes(),
         )
-        return Job(work, self._folder, items)
+        return Job(work, self._said("initialdir"), items)
 
     def _said(self, key: str) -> str:
         return self._macros.value(self._keys[key]) if key in self._keys else ""
@@ -186,7 +189,9 @@ class _Jobs:
         container, docker = self._said("container_image"), self._said("docker_image")
         if container and docker:
             self._unread.append("docker_image")
-        return container or docker
+        if container or not docker or "://" in docker:
+            return container or docker
+        return f"docker://{docker}"
 
     def _arguments(self) -> tuple[str, ...]:
         try:

@@ -26,7 +26,10 @@ class Line:
 
     def position(self, offset: int = 0) -> Position:
         """Return where the character at the offset stands in the file."""
-        start, line, column = max(piece for piece in self.pieces if piece[0] <= offset)
+        pieces = self.pieces
+        if len(pieces) > 1:
+            pieces = (max(piece for piece in pieces if piece[0] <= offset),)
+        start, line, column = pieces[0]
         return Position(self.file, line, column + offset - start)
 
 

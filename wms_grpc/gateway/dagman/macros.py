@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final
 
-from wms_grpc.gateway.dagman.submit import Assignment, Queue, SubmitDescription, Test
+from wms_grpc.gateway.dagman.submit import (
+    Assignment,
+    Queue,
+    SubmitDescription,
+    Test,
+    lookup_name,
+)
 from wms_grpc.gateway.dagman.text import Findings
 from wms_grpc.gateway.model import MAX_DEPTH, MAX_TOKEN, Position
 
@@ -56,13 +62,6 @@ _VERSION = re.compile(r"version\s*(>=|<=|==|!=|>|<)\s*([0-9]{1,4}(?:\.[0-9]{1,4}
 _ITEMS = re.compile(r"(?:\S+\s+)?([\w\s,]*?)\s*\b(in|from|matching)\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
-    name: str
-    said: str
-    position: Position
-
-
 def item_names(queue: str) -> frozenset[str]:
     """Return the names, in lower case, that a queue statement gives its items."""
     match = _ITEMS.match(queue)
@@ -81,7 +80,7 @@ class Macros:
     def __init__(self, fixed: Mapping[str, str], findings: Findings) -> None:
         self._fixed = fixed
         self._findings = findings
-        self._values: dict[str, _Value] = {}
+        self._values: dict[str, Assignment] = {}
         self._expanded: dict[str, str] = {}
         self._live: Mapping[str, str] = LIVE
         self.used: set[str] = set()
@@ -96,6 +95,15 @@ class Macros:
         """Take the assignments before, those of the description, and those after."""
         for assignment in before:
             self._assign(assignment)
+        if description.values is not None:
+            self._values.update(description.values)
+            self._queued(description.queue)
+        else:
+            self._step(description)
+        for assignment in after:
+            self._assign(assignment)
+
+    def _step(self, description: SubmitDescription) -> None:
         takes: list[bool] = []
         taken: list[bool] = []
         for statement in description.statements:
@@ -105,11 +113,15 @@ class Macros:
                 case Assignment() if all(takes):
                     self._assign(statement)
                 case Queue() if all(takes):
-                    self.queue = statement
-                    items = item_names(statement.said)
-                    self._live = {**LIVE, **{name: name for name in items}} if items else LIVE
-        for assignment in after:
-            self._assign(assignment)
+                    self._queued(statement)
+        if takes:
+            message = "an if without its endif"
+            self._findings.add("SUBMIT_SYNTAX", message, description.position, severity="error")
+
+    def _queued(self, queue: Queue | None) -> None:
+        self.queue = queue
+        items = item_names(queue.said) if queue is not None else ()
+        self._live = {**LIVE, **{name: name for name in items}} if items else LIVE
 
     @property
     def keys(self) -> Iterable[str]:
@@ -118,7 +130,7 @@ class Macros:
 
     def name(self, key: str) -> str:
         """Return the key as it was last written."""
-        return self._values[key].name
+        return self._values[key].key
 
     def position(self, key: str) -> Position:
         """Return where the key got its value."""
@@ -128,7 +140,7 @@ class Macros:
         """Return the value of a key, its macros replaced; an empty string where it has none."""
         if key not in self._expanded:
             value = self._values.get(key)
-            self._expanded[key] = self.expanded(value.said, value.position) if value else ""
+            self._expanded[key] = self.expanded(value.value, value.position) if value else ""
         return self._expanded[key]
 
     def expanded(self, text: str, at: Position, within: tuple[str, ...] = ()) -> str:
@@ -188,25 +200,26 @@ class Macros:
             message = f"the macro $({name}) stands for itself"
             self._findings.add("MACRO_CYCLE", message, value.position, name, severity="error")
             return ""
-        self._expanded[name] = self.expanded(value.said, value.position, (*within, name))
+        self._expanded[name] = self.expanded(value.value, value.position, (*within, name))
         return self._expanded[name]
 
     def _assign(self, assignment: Assignment) -> None:
-        key = _key(assignment.key)
-        said = assignment.value.strip()
-        if "$" in said:
-            said = self._with_itself(key, said, assignment.position)
-        self._values[key] = _Value(assignment.key, said, assignment.position)
+        if assignment.is_own:
+            said = self._with_itself(assignment)
+            assignment = replace(assignment, value=said, is_own=False)
+        self._values[assignment.name] = assignment
         self._expanded.clear()
 
-    def _with_itself(self, key: str, said: str, at: Position) -> str:
-        itself = re.compile(rf"\$\({re.escape(key)}(?::([^()$]*))?\)", re.IGNORECASE)
-        old = self._values.get(key)
-        if old is not None and len(itself.findall(said)) * len(old.said) > MAX_TOKEN:
+    def _with_itself(self, assignment: Assignment) -> str:
+        said, at = assignment.value, assignment.position
+        name = re.escape(assignment.name)
+        itself = re.compile(rf"\$\({name}(?::([^()$]*))?\)", re.IGNORECASE)
+        old = self._values.get(assignment.name)
+        if old is not None and len(itself.findall(said)) * len(old.value) > MAX_TOKEN:
             message = f"it makes a value of more than {MAX_TOKEN} characters"
             self._findings.add("TOO_LARGE", message, at, severity="error")
             return ""
-        return itself.sub(lambda match: old.said if old else match[1] or "", said)
+        return itself.sub(lambda match: old.value if old else match[1] or "", said)
 
     def _test(self, test: Test, takes: list[bool], taken: list[bool]) -> None:
         if test.word == "if":
@@ -229,7 +242,7 @@ class Macros:
         is_negated = condition.startswith("!")
         condition = condition.lstrip("! \t").lower()
         if condition.startswith("defined "):
-            name = _key(condition.removeprefix("defined ").strip())
+            name = lookup_name(condition.removeprefix("defined ").strip())
             self.used.add(name)
             return (name in self._values or name in self._fixed or name in LIVE) != is_negated
         if condition in _TRUE or condition in _FALSE:
@@ -265,11 +278,6 @@ def _compares(operator: str, version: str) -> bool:
         "==": ours == asked,
         "!=": ours != asked,
     }[operator]
-
-
-def _key(name: str) -> str:
-    name = name.lower()
-    return "my." + name[1:] if name.startswith("+") else name
 
 
 def _closing(text: str, start: int) -> int:

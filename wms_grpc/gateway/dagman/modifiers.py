@@ -155,13 +155,13 @@ def _tolerance(words: Words, at: Position) -> Tolerance:
 
 
 def _category(words: Words, at: Position) -> Category:
-    node, category = words.node(), read_name(words.required("the category"))
+    node, category = words.node(), words.required("the category")
     words.end()
     return Category(node, category, at)
 
 
 def _max_jobs(words: Words, at: Position) -> MaxJobs:
-    category = read_name(words.required("the category"))
+    category = words.required("the category")
     limit = words.number("the limit", 0)
     words.end()
     return MaxJobs(category, limit, at)

@@ -14,7 +14,7 @@ from wms_grpc.gateway.model import FindingSeverity, Position
 
 __all__ = ["Notes", "node_lines", "quoted"]
 
-_PLAIN = re.compile(r"[^\s\"'\\{@=]+(?:[^\s\"'\\]*[^\s\"'\\])?")
+_PLAIN = re.compile(r"""[^\s"'\\{@=][^\s"'\\]*""")
 
 
 def quoted(word: str) -> str:

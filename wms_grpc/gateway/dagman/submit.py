@@ -7,7 +7,7 @@ the node is submitted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,16 @@ from wms_grpc.gateway.dagman.lines import Line, logical_lines
 from wms_grpc.gateway.dagman.text import Findings, decoded
 from wms_grpc.gateway.model import MAX_TOKEN, Position
 
-__all__ = ["Assignment", "Queue", "Statement", "SubmitDescription", "Test", "read_description"]
+__all__ = [
+    "Assignment",
+    "Queue",
+    "Statement",
+    "SubmitDescription",
+    "Test",
+    "assignment",
+    "lookup_name",
+    "read_description",
+]
 
 _ASSIGNMENT = re.compile(r"(\+?[A-Za-z_][\w.]*)\s*=\s*(.*)", re.DOTALL)
 _BLOCK = re.compile(r"(\+?[A-Za-z_][\w.]*)\s*@=\s*(\S+)")
@@ -26,11 +35,26 @@ _OTHER = re.compile(r"(include|use|error|warning)\b\s*(?!\s*[=@])", re.IGNORECAS
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """`key = value`."""
+    """`key = value`; `name` is the key as it is looked up, `is_own` whether it names itself."""
 
     key: str
     value: str
     position: Position
+    name: str
+    is_own: bool
+
+
+def assignment(key: str, value: str, position: Position) -> Assignment:
+    """Return the assignment."""
+    name = lookup_name(key)
+    value = value.strip()
+    return Assignment(key, value, position, name, "$" in value and f"$({name}" in value.lower())
+
+
+def lookup_name(key: str) -> str:
+    """Return the name by which a key is looked up: in lower case, `+Foo` as `my.foo`."""
+    name = key.lower()
+    return "my." + name[1:] if name.startswith("+") else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +79,16 @@ Statement = Assignment | Test | Queue
 
 @dataclass(frozen=True, slots=True)
 class SubmitDescription:
-    """The statements up to the queue statement, and that one, which may be missing."""
+    """The statements up to the queue statement, and that one, which may be missing.
+
+    `values`: what they come to where there are no conditions and nothing names itself, so that they
+    need not be taken one by one for each node.
+    """
 
     statements: tuple[Statement, ...]
     position: Position
+    values: Mapping[str, Assignment] | None
+    queue: Queue | None
 
 
 def read_description(
@@ -70,7 +100,14 @@ def read_description(
         lines = logical_lines(file, text, comments=("#",), joint="", over_blanks=False)
     else:
         lines = iter(source)
-    return SubmitDescription(tuple(_statements(lines, findings)), position)
+    statements = tuple(_statements(lines, findings))
+    assignments = [each for each in statements if isinstance(each, Assignment)]
+    queue = next((each for each in statements if isinstance(each, Queue)), None)
+    is_plain = len(assignments) + (queue is not None) == len(statements)
+    values = {each.name: each for each in assignments}
+    if not is_plain or any(each.is_own for each in assignments):
+        return SubmitDescription(statements, position, None, queue)
+    return SubmitDescription(statements, position, values, queue)
 
 
 def _statements(lines: Iterator[Line], findings: Findings) -> Iterator[Statement]:
@@ -90,11 +127,11 @@ def _statements(lines: Iterator[Line], findings: Findings) -> Iterator[Statement
             has_queue = True
             yield Queue(_items(match[1], lines), at)
         elif match := _BLOCK.fullmatch(line.text):
-            yield Assignment(match[1], _block(match[2], lines, at, findings), at)
+            yield assignment(match[1], _block(match[2], lines, at, findings), at)
         elif match := _OTHER.match(line.text):
             _report_other(match[1].lower(), line, findings)
         elif match := _ASSIGNMENT.fullmatch(line.text):
-            yield Assignment(match[1], match[2], at)
+            yield assignment(match[1], match[2], at)
         else:
             message = f"{line.text[:40]!r} is nothing that a submit description may say"
             findings.add("SUBMIT_SYNTAX", message, at, severity="error")

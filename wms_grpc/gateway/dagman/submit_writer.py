@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
-from wms_grpc.domain.tasks import BatchWork
-from wms_grpc.gateway.dagman.jobs import MODEL_KEYS, is_elsewhere, is_false
+from wms_grpc.gateway.dagman.jobs import Job, is_elsewhere, is_false, placed
 from wms_grpc.gateway.dagman.macros import LIVE, item_names
 from wms_grpc.gateway.dagman.quoting import written_arguments, written_environment
 from wms_grpc.gateway.dagman.text import Findings
@@ -29,32 +28,32 @@ def unplaced(folder: str, path: str) -> str:
     return posixpath.relpath(path, folder) + "/" * path.endswith("/")
 
 
-def description_lines(
-    work: BatchWork, task: str, folder: str, queue: str, findings: Findings
-) -> list[str]:
-    """Return the lines of the description, without its queue statement.
+def description_lines(task: str, job: Job, folder: str, findings: Findings) -> list[str]:
+    """Return the lines of the description of a task's job, without its queue statement.
 
-    `folder` is where it is submitted from, `queue` what a queue statement says of items.
+    `folder` is where it is submitted from.
     """
-    return list(_Description(work, task, folder, queue, findings).lines())
+    return list(_Description(task, job, folder, findings).lines())
 
 
 class _Description:
-    def __init__(
-        self, work: BatchWork, task: str, folder: str, queue: str, findings: Findings
-    ) -> None:
-        self._work = work
+    def __init__(self, task: str, job: Job, folder: str, findings: Findings) -> None:
+        self._work = job.work
         self._task = task
-        self._folder = folder
-        self._live = {*LIVE, *item_names(queue)}
+        self._cwd = folder
+        self._initialdir = job.initialdir
+        self._folder = placed(folder, job.initialdir) or folder
+        self._live = {*LIVE, *item_names(job.queue)}
         self._findings = findings
 
     def lines(self) -> Iterable[str]:
+        taken = set[str]()
         for key, value in self._fields():
             if value:
+                taken.add(key)
                 yield f"{key} = {self._value(key, value)}"
         for key, value in self._work.attributes.items():
-            if not _KEY.fullmatch(key) or key.lower() in self._taken():
+            if not _KEY.fullmatch(key) or key.lower() in taken:
                 self._report(f"the attribute {key!r} has no place in a submit description")
             else:
                 yield f"{key} = {self._value(key, value)}".rstrip()
@@ -65,9 +64,13 @@ class _Description:
         work = self._work
         is_docker = work.attributes.get("universe", "").lower() == "docker"
         is_there = is_false(work.attributes.get("transfer_executable", ""))
-        executable = work.executable if is_there else unplaced(self._folder, work.executable)
+        executable = work.executable if is_there else unplaced(self._cwd, work.executable)
         yield "executable", executable
-        yield "docker_image" if is_docker else "container_image", work.image
+        yield "initialdir", self._initialdir
+        if is_docker:
+            yield "docker_image", work.image.removeprefix("docker://")
+        else:
+            yield "container_image", work.image
         yield "arguments", written_arguments(work.arguments) if work.arguments else ""
         yield "environment", self._environment()
         yield "input", unplaced(self._folder, self._own(work.stdin))
@@ -105,10 +108,6 @@ class _Description:
             if "," in path or path != path.strip() or not path:
                 self._report(f"the file name {path!r} cannot stand in a list of files")
         return ", ".join(paths)
-
-    def _taken(self) -> Mapping[str, None]:
-        """Return the keys that fields have taken already."""
-        return {key: None for key, value in self._fields() if value and key in MODEL_KEYS}
 
     def _value(self, key: str, value: str) -> str:
         if _BREAK.search(value):

@@ -1,8 +1,9 @@
 """A node of a DAG into a task: its work, its scripts, its recovery.
 
 Annotations, under `dagman`, hold what the task has no field for: `submit_file` (one that is not in
-the bundle, or of a node without work) with `vars` and `append_vars`, `dir`, `queue`, `hold_script`,
-`pre_debug`, `post_debug`, `save_point_file`, `tolerance`, `tolerance_mode`, `inline`.
+the bundle, or of a node without work) with `vars` and `append_vars`; `inline` and `sub_dag` of a
+node without work; `dir`, `initialdir`, `queue`, `hold_script`, `pre_debug`, `post_debug`,
+`save_point_file`, `tolerance`, `tolerance_mode`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ from wms_grpc.domain.tasks import (
 from wms_grpc.gateway.dagman.commands import NodeKind, ScriptCommand, Tolerance
 from wms_grpc.gateway.dagman.graph import Node
 from wms_grpc.gateway.dagman.jobs import job_of, placed
-from wms_grpc.gateway.dagman.submit import Assignment, SubmitDescription, read_description
+from wms_grpc.gateway.dagman.submit import (
+    Assignment,
+    SubmitDescription,
+    assignment,
+    read_description,
+)
 from wms_grpc.gateway.dagman.text import Findings
 from wms_grpc.gateway.model import Bundle, FindingSeverity
 
@@ -99,7 +105,9 @@ class TaskReader:
         if definition.inline is not None and job.work.n_procs != 1:
             message = "DAGMan queues one job of a description in the DAG, whatever it says"
             self._findings.add("INLINE_QUEUE", message, definition.position, node.name)
-        self._note_folder(job.folder, notes)
+        self._note_folder(node.folder, notes)
+        if job.initialdir:
+            notes["initialdir"] = job.initialdir
         if job.queue:
             notes["queue"] = job.queue
         return job.work
@@ -159,7 +167,7 @@ class TaskReader:
         after: list[Assignment] = []
         for command in node.variables:
             is_after = command.placement == "APPEND" or (not command.placement and self._appends)
-            pairs = [Assignment(key, value, command.position) for key, value in command.pairs]
+            pairs = [assignment(key, value, command.position) for key, value in command.pairs]
             (after if is_after else before).extend(pairs)
         return before, after
 

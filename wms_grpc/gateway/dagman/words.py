@@ -17,6 +17,7 @@ from wms_grpc.gateway.model import MAX_TOKEN, Position
 __all__ = ["Words"]
 
 _WORD = re.compile(r"""[ \t]*((?:[^ \t"']+|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')+)""")
+_SIMPLE = re.compile(r"""[ \t]*([^ \t"']+)(?=[ \t]|$)""")
 _QUOTED = re.compile(r""""((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'""")
 _KEY = re.compile(r"""[ \t]*([^ \t="']*)[ \t]*""")
 _ESCAPED = re.compile(r"\\(.)")
@@ -36,6 +37,10 @@ class Words:
     def word(self) -> str:
         """Return the next word without its quotes; an empty string where there is none."""
         text, start = self._line.text, self._next
+        simple = _SIMPLE.match(text, start)
+        if simple is not None and simple.end() - start < MAX_TOKEN:
+            self.at, self._next = simple.span(1)
+            return simple[1]
         match = _WORD.match(text, start)
         if match is None:
             rest = text[start:].lstrip(BLANKS)

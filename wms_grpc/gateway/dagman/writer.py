@@ -17,6 +17,7 @@ from wms_grpc.domain.tasks import (
     Task,
     WaitWork,
 )
+from wms_grpc.gateway.dagman.jobs import Job
 from wms_grpc.gateway.dagman.names import written_name
 from wms_grpc.gateway.dagman.node_writer import Notes, node_lines, quoted
 from wms_grpc.gateway.dagman.settings import MAX_IDLE_KEY, MAX_RUNNING_KEY
@@ -104,7 +105,8 @@ class _Writer:
         self, start: str, work: BatchWork, task: str, notes: Notes, options: str
     ) -> list[str]:
         folder, queue = notes.text("dir"), notes.text("queue")
-        said = description_lines(work, task, folder, queue, self._findings)
+        job = Job(work, notes.text("initialdir"), queue)
+        said = description_lines(task, job, folder, self._findings)
         if work.n_procs == 1 and not queue:
             return [f"{start} {{", *(f"    {line}" for line in said), f"}}{options}"]
         path = f"{folder}/{written_name(task)}.sub" if folder else f"{written_name(task)}.sub"
