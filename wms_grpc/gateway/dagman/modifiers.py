@@ -145,12 +145,13 @@ def _pre_skip(words: Words, at: Position) -> PreSkip:
 def _tolerance(words: Words, at: Position) -> Tolerance:
     node = words.node()
     value, is_percent = words.measure("the tolerance", 0, _MAX_INT, "%")
+    if is_percent and value > 100:
+        words.report("INEXACT_NUMBER", f"a tolerance of {value}% is one of all")
+        value = 100
     mode = words.word().upper()
     if mode not in ("", "FAIL-FAST", "WAIT"):
         words.fail(f"{mode!r} is not FAIL-FAST or WAIT")
     words.end()
-    if is_percent and value > 100:
-        words.fail("a tolerance of more than all")
     return Tolerance(node, value, is_percent, mode, at)
 
 

@@ -126,7 +126,7 @@ class _Parser:
 
     def _ignored(self, text: str, words: Words) -> None:
         message = f"{text[:40]!r} stands beside the bracket of a description, and is ignored"
-        self._findings.add("IGNORED_TEXT", message, words.position())
+        words.report("IGNORED_TEXT", message)
 
 
 def _unknown(keyword: str) -> str:

@@ -82,7 +82,7 @@ class Words:
         rest = word[match.end() :]
         if rest and rest != unit:
             message = f"{what}, {word[:40]!r}, is read as {value}, as DAGMan does"
-            self._findings.add("INEXACT_NUMBER", message, self.position())
+            self.report("INEXACT_NUMBER", message)
         return value, bool(unit) and rest.endswith(unit)
 
     def is_at_end(self) -> bool:
@@ -135,6 +135,10 @@ class Words:
     def position(self) -> Position:
         """Return where the last word stands."""
         return self._line.position(self.at)
+
+    def report(self, code: str, message: str) -> None:
+        """Add a finding at the last word."""
+        self._findings.add(code, message, self.position())
 
     def fail(self, reason: str, code: str = "SYNTAX") -> NoReturn:
         """Refuse the file at the last word."""
