@@ -105,7 +105,10 @@ def test_an_assignment_that_names_itself_takes_its_value_so_far() -> None:
 
 
 def test_vars_come_before_the_file_or_after_it() -> None:
-    said = "executable = x\nb = file\nif defined a\n w = a\nelse\n w = none\nendif\narguments = $(w) $(b) $(c)\n"
+    said = (
+        "executable = x\nb = file\nif defined a\n w = a\nelse\n w = none\nendif\n"
+        "arguments = $(w) $(b) $(c)\n"
+    )
 
     assert read_job(said, "a=1 b=vars c=3")[0].arguments == ("a", "file", "3")
     assert read_job(said, "APPEND a=1 b=vars c=3")[0].arguments == ("none", "vars", "3")
@@ -154,7 +157,8 @@ def test_what_only_the_submission_knows_stays_as_it_is() -> None:
     )
 
     assert work.arguments == (
-        "$(Cluster).$(Process)", "A", "$$(OpSys)", "$ENV(HOME)", "$INT(n)", "$(x)", "$(date", "+%s)",
+        "$(Cluster).$(Process)", "A", "$$(OpSys)", "$ENV(HOME)", "$INT(n)", "$(x)",
+        "$(date", "+%s)",
     )  # fmt: skip
     codes = [(f.code, f.severity) for f in translation.findings]
     assert codes == [
@@ -223,8 +227,9 @@ def test_conditions(condition: str, holds: bool) -> None:
 
 def test_conditions_nest_and_the_first_that_holds_is_taken() -> None:
     said = (
-        "executable = x\nif false\n if true\n a = 1\n endif\nelif true\n a = 2\n if false\n  a = 3\n"
-        " elif 1\n  b = 4\n endif\nelif true\n a = 5\nelse\n a = 6\nendif\narguments = $(a) $(b)\n"
+        "executable = x\nif false\n if true\n a = 1\n endif\nelif true\n a = 2\n"
+        " if false\n  a = 3\n elif 1\n  b = 4\n endif\n"
+        "elif true\n a = 5\nelse\n a = 6\nendif\narguments = $(a) $(b)\n"
     )
 
     assert read_job(said)[0].arguments == ("2", "4")

@@ -35,6 +35,9 @@ __all__ = ["GraphReader"]
 _MAX_LIFTED: Final = 10 * MAX_NODES
 """How often, in all, a node may be an end of a splice: the work of expanding."""
 
+_MAX_FILES: Final = 100_000
+"""Of splices and includes, for they may double at each level."""
+
 _IN_TOP_ONLY: Final = ("DOT", "NODE_STATUS_FILE", "JOBSTATE_LOG")
 
 
@@ -47,7 +50,7 @@ class GraphReader:
         self._graph = Graph(Scope("", folder, None, 0))
         self._parsed: dict[str, tuple[Command, ...]] = {}
         self._open: list[str] = []
-        self._n_parts = self._n_edges = self._n_lifted = 0
+        self._n_nodes = self._n_files = self._n_edges = self._n_lifted = 0
         self._by_kind: dict[str, Node] = {}
 
     def graph(self) -> Graph:
@@ -74,7 +77,7 @@ class GraphReader:
                 yield command
                 continue
             included = self._file(command.file, scope.folder, "included file", command.position)
-            self._count(1, command.position)
+            self._count_file(command.position)
             self._open.append(included)
             yield from self._commands(included, scope)
             self._open.pop()
@@ -107,7 +110,9 @@ class GraphReader:
     def _define_node(self, definition: NodeDefinition, scope: Scope) -> None:
         name, at = definition.name, definition.position
         self._unused(name, scope, at)
-        self._count(1, at)
+        self._n_nodes += 1
+        if self._n_nodes > MAX_NODES:
+            refuse("TOO_LARGE", f"more than {MAX_NODES} nodes", at)
         if definition.kind in ("FINAL", "PROVISIONER"):
             self._only_one(definition, scope)
         folder = posixpath.normpath(posixpath.join(scope.folder, definition.folder))
@@ -131,7 +136,7 @@ class GraphReader:
 
     def _define_splice(self, splice: Splice, scope: Scope) -> None:
         self._unused(splice.name, scope, splice.position)
-        self._count(1, splice.position)
+        self._count_file(splice.position)
         folder = posixpath.normpath(posixpath.join(scope.folder, splice.folder))
         folder = "" if folder == "." else folder
         file = self._file(splice.file, folder, "splice", splice.position)
@@ -144,10 +149,10 @@ class GraphReader:
             what = "node" if name in scope.nodes else "splice"
             refuse("DUPLICATE_NAME", f"there is a {what} of the name {name} already", at, name)
 
-    def _count(self, n: int, at: Position) -> None:
-        self._n_parts += n
-        if self._n_parts > MAX_NODES:
-            refuse("TOO_LARGE", f"more than {MAX_NODES} nodes, splices and files", at)
+    def _count_file(self, at: Position) -> None:
+        self._n_files += 1
+        if self._n_files > _MAX_FILES:
+            refuse("TOO_LARGE", f"more than {_MAX_FILES} splices and included files", at)
 
     def _apply(self, command: Command, scope: Scope) -> None:
         match command:

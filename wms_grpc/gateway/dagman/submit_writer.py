@@ -16,7 +16,7 @@ from wms_grpc.gateway.model import FindingSeverity, Position
 __all__ = ["description_lines", "unplaced"]
 
 _KEY = re.compile(r"\+?[A-Za-z_][\w.]*")
-_LITERAL_MACRO = re.compile(r"\$\(([\w.]+)((?::[^()]*)?\))")
+_LITERAL_MACRO = re.compile(r"(?<!\$)\$\(([\w.]+)((?::[^()]*)?\))")
 _OUTPUT_OF_TASK = re.compile(r"task:[^/]*/(.*)", re.DOTALL)
 _BREAK: Final = re.compile(r"[\r\n\0]")
 
@@ -56,7 +56,7 @@ class _Description:
             if not _KEY.fullmatch(key) or key.lower() in taken:
                 self._report(f"the attribute {key!r} has no place in a submit description")
             else:
-                yield f"{key} = {self._value(key, value)}".rstrip()
+                yield f"{key} = {self._value(key, value)}"
         if self._work.cluster_locations:
             self._report("the cluster locations are EWMS's own, and left out", "warning")
 
@@ -115,8 +115,8 @@ class _Description:
             value = _BREAK.sub(" ", value)
         value = _LITERAL_MACRO.sub(self._escaped, value).strip()
         if value.endswith("\\"):
-            self._report(f"the value of {key} ends with a backslash, which continues a line")
-            value += " "
+            self._report(f"the value of {key} ends with a backslash, which would continue the line")
+            value = value.rstrip("\\ ")
         return value
 
     def _escaped(self, match: re.Match[str]) -> str:

@@ -118,7 +118,7 @@ class TaskReader:
             notes["inline"] = [line.text for line in definition.inline]
         elif definition.kind == "SUBDAG":
             notes["sub_dag"] = definition.description
-        else:
+        elif definition.description != "-":  # what is written where there is nothing to name
             notes["submit_file"] = definition.description
         self._note_folder(node.folder, notes)
         self._note_variables(node, notes)

@@ -99,7 +99,7 @@ class _Writer:
                 kind = type(task.work).__name__
                 message = f"{kind} has no counterpart: the node does nothing"
                 self._findings.add("NO_COUNTERPART", message, Position(), task.name, "error")
-                return [f"{keyword} {name} none NOOP{options}"]
+                return [f"{keyword} {name} - NOOP{options}"]
 
     def _batch(
         self, start: str, work: BatchWork, task: str, notes: Notes, options: str
@@ -133,7 +133,7 @@ class _Writer:
         if sub_dag := notes.text("sub_dag"):
             return [f"SUBDAG EXTERNAL {name} {quoted(sub_dag)} NOOP{options}"]
         submit = notes.text("submit_file")
-        return [f"{start} {quoted(submit) if submit else 'none'} NOOP{options}"]
+        return [f"{start} {quoted(submit) if submit else '-'} NOOP{options}"]
 
     def _edges(self) -> Iterator[str]:
         weak = {
