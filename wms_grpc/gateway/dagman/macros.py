@@ -141,22 +141,21 @@ class Macros:
         if key not in self._expanded:
             value = self._values.get(key)
             self._expanded[key] = self.expanded(value.value, value.position) if value else ""
-        return self._expanded[key]
+        return self._expanded[key].strip()
 
     def expanded(self, text: str, at: Position, within: tuple[str, ...] = ()) -> str:
         """Return the text with its macros replaced."""
         if "$" not in text:
             return text
+        closing = _closing(text)
         parts: list[str] = []
         start = size = 0
-        while match := _MACRO.search(text, start):
-            end = _closing(text, match.end())
-            if end < 0:
-                break
-            parts += (
-                text[start : match.start()],
-                self._macro(match, text[match.end() : end], at, within),
-            )
+        for match in _MACRO.finditer(text):
+            end = closing.get(match.end() - 1)
+            if end is None or match.start() < start:
+                continue
+            body = text[match.end() : end]
+            parts += text[start : match.start()], self._macro(match, body, at, within)
             size += len(parts[-1]) + len(parts[-2])
             start = end + 1
             if size > MAX_TOKEN:
@@ -166,10 +165,10 @@ class Macros:
         return "".join([*parts, text[start:]])
 
     def _macro(self, match: re.Match[str], body: str, at: Position, within: tuple[str, ...]) -> str:
-        if match[0] == "$$(":
-            return f"$$({body})"
         if "$" in body and len(within) < MAX_DEPTH:
             body = self.expanded(body, at, (*within, ""))
+        if match[0] == "$$(":
+            return f"$$({body})"
         if match[1]:
             self._report_function(match[1], body, at)
             return f"${match[1]}({body})"
@@ -280,11 +279,13 @@ def _compares(operator: str, version: str) -> bool:
     }[operator]
 
 
-def _closing(text: str, start: int) -> int:
-    """Return where the bracket that is open at the start is closed; -1: nowhere."""
-    depth = 1
-    for match in _BRACKET.finditer(text, start):
-        depth += 1 if match[0] == "(" else -1
-        if depth == 0:
-            return match.start()
-    return -1
+def _closing(text: str) -> dict[int, int]:
+    """Return where each bracket that is closed is closed, by where it is opened."""
+    closing: dict[int, int] = {}
+    opened: list[int] = []
+    for match in _BRACKET.finditer(text):
+        if match[0] == "(":
+            opened.append(match.start())
+        elif opened:
+            closing[opened.pop()] = match.start()
+    return closing

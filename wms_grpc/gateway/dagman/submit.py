@@ -29,7 +29,8 @@ __all__ = [
 _ASSIGNMENT = re.compile(r"(\+?[A-Za-z_][\w.]*)\s*=\s*(.*)", re.DOTALL)
 _BLOCK = re.compile(r"(\+?[A-Za-z_][\w.]*)\s*@=\s*(\S+)")
 _TEST = re.compile(r"(if|elif|else|endif)\b\s*(.*)", re.IGNORECASE | re.DOTALL)
-_QUEUE = re.compile(r"queue\b\s*(?![=@])(.*)", re.IGNORECASE | re.DOTALL)
+_QUEUE = re.compile(r"queue\b(?!\s*@?=)\s*(.*)", re.IGNORECASE | re.DOTALL)
+_NO_KEY = re.compile(r"queue\s*@?=", re.IGNORECASE)
 _OTHER = re.compile(r"(include|use|error|warning)\b\s*(?!\s*[=@])", re.IGNORECASE)
 
 
@@ -126,6 +127,8 @@ def _statements(lines: Iterator[Line], findings: Findings) -> Iterator[Statement
         elif match := _QUEUE.fullmatch(line.text):
             has_queue = True
             yield Queue(_items(match[1], lines), at)
+        elif _NO_KEY.match(line.text):
+            findings.add("SUBMIT_SYNTAX", "queue is no key", at, severity="error")
         elif match := _BLOCK.fullmatch(line.text):
             yield assignment(match[1], _block(match[2], lines, at, findings), at)
         elif match := _OTHER.match(line.text):

@@ -53,7 +53,7 @@ class _Description:
                 taken.add(key)
                 yield f"{key} = {self._value(key, value)}"
         for key, value in self._work.attributes.items():
-            if not _KEY.fullmatch(key) or key.lower() in taken:
+            if not _KEY.fullmatch(key) or key.lower() in (*taken, "queue"):
                 self._report(f"the attribute {key!r} has no place in a submit description")
             else:
                 yield f"{key} = {self._value(key, value)}"

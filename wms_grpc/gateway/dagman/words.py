@@ -16,6 +16,7 @@ from wms_grpc.gateway.model import MAX_TOKEN, Position
 
 __all__ = ["Words"]
 
+_GAP = re.compile(r"[ \t\r\v\f]*")
 _WORD = re.compile(r"""[ \t]*((?:[^ \t"']+|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')+)""")
 _SIMPLE = re.compile(r"""[ \t]*([^ \t"']+)(?=[ \t]|$)""")
 _QUOTED = re.compile(r""""((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'""")
@@ -87,7 +88,8 @@ class Words:
 
     def is_at_end(self) -> bool:
         """Whether there is no further word."""
-        return not self._line.text[self._next :].strip(BLANKS)
+        match = _GAP.match(self._line.text, self._next)
+        return match is not None and match.end() == len(self._line.text)
 
     def peek(self) -> str:
         """Return the next word, which stays the next."""
