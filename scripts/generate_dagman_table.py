@@ -44,7 +44,7 @@ def _gives(entry: Mapping[str, Any]) -> str:
             f"{entry['file']}, line {entry['line']}" if "file" in entry else f"line {entry['line']}"
         )
         return f"refused at {where}: {entry['reason']} (`{entry['code']}`)"
-    said = f"translated, {entry['tasks']} tasks"
+    said = f"translated, {entry['tasks']} task{'s' * (entry['tasks'] != 1)}"
     found = Counter((code, severity) for code, _, severity, *_ in entry.get("findings", ()))
     report = ", ".join(f"{n} × `{code}` ({severity})" for (code, severity), n in found.items())
     return f"{said}; report: {report}" if report else said
