@@ -391,6 +391,8 @@ def test_paths_are_relative_to_the_main_file_where_that_finds_more() -> None:
         ("pre_skip A 3\n", "x.txt", True),
         ("", "x.dag", True),
         ("# nothing\n", "x.dag.rescue001", True),
+        ("JOBB A a.sub\n", "x.dag", True),
+        ("JOBB A a.sub\n", "x", False),
         ("", "x", False),
         ("executable = x\nqueue\n", "x.sub", False),
         ('[\n type = "dag";\n]', "x.jdl", False),

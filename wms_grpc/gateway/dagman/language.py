@@ -36,18 +36,24 @@ class Dagman:
         return "dagman"
 
     def claims(self, bundle: Bundle) -> bool:
-        """Whether the first command is one of DAGMan's, or it is a `.dag` without any."""
+        """Whether the first command is one of DAGMan's, or the name says so and nothing else does.
+
+        A `.dag` that begins with a bracket is in a language of records or elements.
+        """
         content = bundle.files.get(bundle.main, b"")[:_SEEN]
         if b"\0" in content:
             return False
+        is_named = _SUFFIX.search(bundle.main) is not None
         for line in content.decode("latin-1").split("\n"):
             said = line.strip(BLANKS)
             if said and not said.startswith(("#", "//")):
                 word, *others = said.split(maxsplit=1)
                 is_lone = not others or others[0].startswith(("=", ":"))
                 keyword = word.upper().replace("-", "_")
-                return keyword in KEYWORDS and (not is_lone or keyword == "REJECT")
-        return _SUFFIX.search(bundle.main) is not None
+                if keyword in KEYWORDS and (not is_lone or keyword == "REJECT"):
+                    return True
+                return is_named and said[0] not in "[{<"
+        return is_named
 
     def read(self, bundle: Bundle) -> Translation:
         """Translate. Raises Refused."""
