@@ -23,6 +23,7 @@ from ewms_postgres.embedded import embedded_postgres
 _REAL = (
     "integration/postgres_outside/",
     "integration/rabbitmq/",
+    "integration/gateway/test_dagman_checker.py",
     "integration/ewms_tms/test_tms_condor",
     "integration/ewms_pilot/test_pilot_on_condor.py",
     "integration/ewms_pilot/test_one_file_pilot.py",

@@ -1,0 +1,291 @@
+"""The macros of a submit description: what is assigned, conditions, and `$(name)` in values.
+
+A macro stands for its last value, wherever it is used; an assignment that names itself takes its
+value so far. What only a submission or a machine knows (`$(Process)`, `$(Cluster)`, `$$(OpSys)`,
+`$ENV(HOME)`, `$INT(x)`) stays as it is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from wms_grpc.gateway.dagman.submit import (
+    Assignment,
+    Queue,
+    SubmitDescription,
+    Test,
+    lookup_name,
+)
+from wms_grpc.gateway.dagman.text import Findings
+from wms_grpc.gateway.model import MAX_DEPTH, MAX_TOKEN, Position
+
+__all__ = ["LIVE", "Macros", "item_names"]
+
+HTCONDOR: Final = (25, 14, 1)
+"""What `if version` is compared with."""
+
+LIVE: Final[Mapping[str, str]] = {
+    name.lower(): canonical
+    for name, canonical in {
+        "Process": "Process",
+        "ProcId": "Process",
+        "Cluster": "Cluster",
+        "ClusterId": "Cluster",
+        "Step": "Step",
+        "Row": "Row",
+        "Item": "Item",
+        "ItemIndex": "ItemIndex",
+        "Node": "Node",
+        "RETRY": "RETRY",
+        "FAILED_COUNT": "FAILED_COUNT",
+        "DAG_STATUS": "DAG_STATUS",
+        "DAGManJobId": "DAGManJobId",
+        "DAG_PARENT_NAMES": "DAG_PARENT_NAMES",
+        "SUBMIT_TIME": "SUBMIT_TIME",
+        "SUBMIT_FILE": "SUBMIT_FILE",
+        "YEAR": "YEAR",
+        "MONTH": "MONTH",
+        "DAY": "DAY",
+    }.items()
+}
+"""Macros whose value is not known before the job is submitted, by their names in lower case."""
+
+_MACRO = re.compile(r"\$\$\(|\$([A-Za-z_]\w*)?\(")
+_BRACKET = re.compile(r"[()]")
+_BODY = re.compile(r"([\w.]+)(?::(.*))?", re.DOTALL)
+_TRUE: Final = ("true", "yes", "t", "y")
+_FALSE: Final = ("false", "no", "f", "n", "")
+_VERSION = re.compile(r"version\s*(>=|<=|==|!=|>|<)\s*([0-9]{1,4}(?:\.[0-9]{1,4}){0,2})")
+_ITEMS = re.compile(r"(?:\S+\s+)?([\w\s,]*?)\s*\b(in|from|matching)\b", re.IGNORECASE)
+
+
+def item_names(queue: str) -> frozenset[str]:
+    """Return the names, in lower case, that a queue statement gives its items."""
+    match = _ITEMS.match(queue)
+    return frozenset(re.split(r"[\s,]+", match[1].lower())) - {""} if match else frozenset()
+
+
+class Macros:
+    """The macros of one node's description.
+
+    Parameters
+    ----------
+    fixed
+        Macros that nothing overrides, by their names in lower case.
+    """
+
+    def __init__(self, fixed: Mapping[str, str], findings: Findings) -> None:
+        self._fixed = fixed
+        self._findings = findings
+        self._values: dict[str, Assignment] = {}
+        self._expanded: dict[str, str] = {}
+        self._live: Mapping[str, str] = LIVE
+        self.used: set[str] = set()
+        self.queue: Queue | None = None
+
+    def run(
+        self,
+        before: Iterable[Assignment],
+        description: SubmitDescription,
+        after: Iterable[Assignment],
+    ) -> None:
+        """Take the assignments before, those of the description, and those after."""
+        for assignment in before:
+            self._assign(assignment)
+        if description.values is not None:
+            self._values.update(description.values)
+            self._queued(description.queue)
+        else:
+            self._step(description)
+        for assignment in after:
+            self._assign(assignment)
+
+    def _step(self, description: SubmitDescription) -> None:
+        takes: list[bool] = []
+        taken: list[bool] = []
+        for statement in description.statements:
+            match statement:
+                case Test():
+                    self._test(statement, takes, taken)
+                case Assignment() if all(takes):
+                    self._assign(statement)
+                case Queue() if all(takes):
+                    self._queued(statement)
+        if takes:
+            message = "an if without its endif"
+            self._findings.add("SUBMIT_SYNTAX", message, description.position, severity="error")
+
+    def _queued(self, queue: Queue | None) -> None:
+        self.queue = queue
+        items = item_names(queue.said) if queue is not None else ()
+        self._live = {**LIVE, **{name: name for name in items}} if items else LIVE
+
+    @property
+    def keys(self) -> Iterable[str]:
+        """Return the keys that have a value, in lower case, in their order."""
+        return self._values.keys()
+
+    def name(self, key: str) -> str:
+        """Return the key as it was last written."""
+        return self._values[key].key
+
+    def position(self, key: str) -> Position:
+        """Return where the key got its value."""
+        return self._values[key].position
+
+    def value(self, key: str) -> str:
+        """Return the value of a key, its macros replaced; an empty string where it has none."""
+        if key not in self._expanded:
+            value = self._values.get(key)
+            self._expanded[key] = self.expanded(value.value, value.position) if value else ""
+        return self._expanded[key].strip()
+
+    def expanded(self, text: str, at: Position, within: tuple[str, ...] = ()) -> str:
+        """Return the text with its macros replaced."""
+        if "$" not in text:
+            return text
+        closing = _closing(text)
+        parts: list[str] = []
+        start = size = 0
+        for match in _MACRO.finditer(text):
+            end = closing.get(match.end() - 1)
+            if end is None or match.start() < start:
+                continue
+            body = text[match.end() : end]
+            parts += text[start : match.start()], self._macro(match, body, at, within)
+            size += len(parts[-1]) + len(parts[-2])
+            start = end + 1
+            if size > MAX_TOKEN:
+                message = f"its macros make a value of more than {MAX_TOKEN} characters"
+                self._findings.add("TOO_LARGE", message, at, severity="error")
+                return ""
+        return "".join([*parts, text[start:]])
+
+    def _macro(self, match: re.Match[str], body: str, at: Position, within: tuple[str, ...]) -> str:
+        if "$" in body and len(within) < MAX_DEPTH:
+            body = self.expanded(body, at, (*within, ""))
+        if match[0] == "$$(":
+            return f"$$({body})"
+        if match[1]:
+            self._report_function(match[1], body, at)
+            return f"${match[1]}({body})"
+        said = _BODY.fullmatch(body)
+        if said is None:
+            return f"$({body})"
+        name = said[1].lower()
+        self.used.add(name)
+        if name == "dollar":
+            return "$"
+        if name in self._live:
+            self._report_live(self._live[name], at)
+            return f"$({self._live[name]})"
+        return self._known(name, said[2], at, within)
+
+    def _known(self, name: str, default: str | None, at: Position, within: tuple[str, ...]) -> str:
+        if name in self._fixed:
+            return self._fixed[name]
+        value = self._values.get(name)
+        if value is None:
+            if default is None:
+                message = f"the macro $({name}) has no value, and is replaced by nothing"
+                self._findings.add("UNDEFINED_MACRO", message, at, name)
+            return default or ""
+        if name in self._expanded:
+            return self._expanded[name]
+        if name in within or len(within) >= MAX_DEPTH:
+            message = f"the macro $({name}) stands for itself"
+            self._findings.add("MACRO_CYCLE", message, value.position, name, severity="error")
+            return ""
+        self._expanded[name] = self.expanded(value.value, value.position, (*within, name))
+        return self._expanded[name]
+
+    def _assign(self, assignment: Assignment) -> None:
+        if assignment.is_own:
+            said = self._with_itself(assignment)
+            assignment = replace(assignment, value=said, is_own=False)
+        self._values[assignment.name] = assignment
+        self._expanded.clear()
+
+    def _with_itself(self, assignment: Assignment) -> str:
+        said, at = assignment.value, assignment.position
+        name = re.escape(assignment.name)
+        itself = re.compile(rf"\$\({name}(?::([^()$]*))?\)", re.IGNORECASE)
+        old = self._values.get(assignment.name)
+        if old is not None and len(itself.findall(said)) * len(old.value) > MAX_TOKEN:
+            message = f"it makes a value of more than {MAX_TOKEN} characters"
+            self._findings.add("TOO_LARGE", message, at, severity="error")
+            return ""
+        return itself.sub(lambda match: old.value if old else match[1] or "", said)
+
+    def _test(self, test: Test, takes: list[bool], taken: list[bool]) -> None:
+        if test.word == "if":
+            is_true = all(takes) and self._holds(test)
+            takes.append(is_true)
+            taken.append(is_true)
+        elif not takes:
+            message = f"{test.word} without an if"
+            self._findings.add("SUBMIT_SYNTAX", message, test.position, severity="error")
+        elif test.word == "endif":
+            takes.pop()
+            taken.pop()
+        else:
+            is_open = all(takes[:-1]) and not taken[-1]
+            takes[-1] = is_open and (test.word == "else" or self._holds(test))
+            taken[-1] = taken[-1] or takes[-1]
+
+    def _holds(self, test: Test) -> bool:
+        condition = self.expanded(test.condition, test.position).strip()
+        is_negated = condition.startswith("!")
+        condition = condition.lstrip("! \t").lower()
+        if condition.startswith("defined "):
+            name = lookup_name(condition.removeprefix("defined ").strip())
+            self.used.add(name)
+            return (name in self._values or name in self._fixed or name in LIVE) != is_negated
+        if condition in _TRUE or condition in _FALSE:
+            return (condition in _TRUE) != is_negated
+        if version := _VERSION.fullmatch(condition):
+            return _compares(version[1], version[2]) != is_negated
+        try:
+            return (float(condition) != 0) != is_negated
+        except ValueError:
+            message = f"the condition {condition[:40]!r} is not evaluated, and taken for false"
+            self._findings.add("CONDITION", message, test.position, severity="error")
+            return False
+
+    def _report_function(self, name: str, body: str, at: Position) -> None:
+        code = "NEEDS_ACCESS_POINT" if name.upper() == "ENV" else "NO_COUNTERPART"
+        message = f"${name}({body[:40]}) is left as it is: only the access point knows its value"
+        self._findings.add(code, message, at, f"${name}")
+
+    def _report_live(self, name: str, at: Position) -> None:
+        if name != "Process":
+            message = f"$({name}) is known at the submission only, and is left as it is"
+            self._findings.add("RUNTIME_MACRO", message, at, name, severity="info")
+
+
+def _compares(operator: str, version: str) -> bool:
+    asked = tuple(int(part) for part in version.split("."))
+    ours = HTCONDOR[: len(asked)]
+    return {
+        ">": ours > asked,
+        "<": ours < asked,
+        ">=": ours >= asked,
+        "<=": ours <= asked,
+        "==": ours == asked,
+        "!=": ours != asked,
+    }[operator]
+
+
+def _closing(text: str) -> dict[int, int]:
+    """Return where each bracket that is closed is closed, by where it is opened."""
+    closing: dict[int, int] = {}
+    opened: list[int] = []
+    for match in _BRACKET.finditer(text):
+        if match[0] == "(":
+            opened.append(match.start())
+        elif opened:
+            closing[opened.pop()] = match.start()
+    return closing
