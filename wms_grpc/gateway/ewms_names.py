@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
-__all__ = ["contract_names", "is_allowed", "renamed_input"]
+from wms_grpc.domain.tasks import Task
+
+__all__ = ["contract_names", "is_allowed", "renamed_input", "with_own_name"]
 
 _ALLOWED: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,255}", re.ASCII)
 _NOT_ALLOWED: Final = re.compile(r"[^A-Za-z0-9._+-]+", re.ASCII)
@@ -50,3 +53,16 @@ def renamed_input(file: str, names: Mapping[str, str]) -> str:
             return f"task:{name}{file[at:]}"
         at = file.find("/", at + 1)
     return file
+
+
+def with_own_name(task: Task) -> tuple[Task, str]:
+    """Return the task without the annotation of the name that it had elsewhere, and that name."""
+    own = task.annotations.get("ewms")
+    name = own.get("name") if isinstance(own, dict) else None
+    if not isinstance(own, dict) or not isinstance(name, str):
+        return task, task.name
+    rest = {key: value for key, value in own.items() if key != "name"}
+    annotations = {key: value for key, value in task.annotations.items() if key != "ewms"}
+    if rest:
+        annotations["ewms"] = rest
+    return replace(task, annotations=annotations), name

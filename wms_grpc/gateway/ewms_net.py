@@ -47,7 +47,7 @@ def read_net(source: Source, json: Json, tasks: Mapping[str, str]) -> Net:
         tokens[token.place].append(Token(token.value))
     conditions: dict[str, list[str]] = defaultdict(list)
     known: dict[str, Collection[str]] = {"place": places, "transition": transitions}
-    for start, condition in _listed(fields, "conditions", _Condition, known):
+    for start, condition in _listed(fields, "conditions", _Condition, {"transition": transitions}):
         _check_expression(source, condition.expression, start)
         conditions[condition.transition].append(condition.expression)
     arcs = []

@@ -25,7 +25,7 @@ from wms_grpc.domain.tasks import (
 )
 from wms_grpc.gateway.cycles import find_cycle
 from wms_grpc.gateway.ewms_fields import Fields, read_object
-from wms_grpc.gateway.ewms_names import is_allowed, renamed_input
+from wms_grpc.gateway.ewms_names import is_allowed, renamed_input, with_own_name
 from wms_grpc.gateway.ewms_net import read_net
 from wms_grpc.gateway.json_text import Json, parse_json, plain
 from wms_grpc.gateway.json_values import (
@@ -151,7 +151,7 @@ class _Request:
         work = self._work(fields)
         task = read_object(Task, fields, name=name, work=work)
         fields.done()
-        task, self._names[name] = _with_own_name(task)
+        task, self._names[name] = with_own_name(task)
         self._check_recovery(task, recovery_at)
         return task
 
@@ -287,16 +287,3 @@ class _Request:
             "n_workers": reserve.n_workers,
             "time_to_live": reserve.time_to_live,
         }
-
-
-def _with_own_name(task: Task) -> tuple[Task, str]:
-    """Return the task without the annotation of the name that it had elsewhere, and that name."""
-    own = task.annotations.get("ewms")
-    name = own.get("name") if isinstance(own, dict) else None
-    if not isinstance(own, dict) or not isinstance(name, str):
-        return task, task.name
-    rest = {key: value for key, value in own.items() if key != "name"}
-    annotations = {key: value for key, value in task.annotations.items() if key != "ewms"}
-    if rest:
-        annotations["ewms"] = rest
-    return replace(task, annotations=annotations), name

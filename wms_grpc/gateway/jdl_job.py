@@ -79,7 +79,8 @@ def task_from(
 def max_tries(sayings: JobSayings, report: Report) -> int:
     """Return how often a job is tried: what stands nearest to it holds."""
     at_node, own = sayings.node.get("node_retry_count"), sayings.own.get("retrycount")
-    places = (at_node, own, sayings.dag.get("node_retry_count"), sayings.dag.get("retrycount"))
+    of_dag = ("node_retry_count", "defaultnoderetrycount", "retrycount")
+    places = (at_node, own, *(sayings.dag.get(word) for word in of_dag))
     said = next((place for place in places if place is not None), None)
     if said is None:
         return 1

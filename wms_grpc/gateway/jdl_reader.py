@@ -37,6 +37,7 @@ _OF_A_DAG: Final = frozenset(
     {
         "type",
         "nodes",
+        "defaultnoderetrycount",
         "dependencies",
         "jobname",
         "max_nodes_running",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from wms_grpc.gateway.jdl_quoting import quoted_text
 from wms_grpc.gateway.jdl_syntax import (
     Attribute,
     List,
@@ -16,7 +17,6 @@ from wms_grpc.gateway.jdl_syntax import (
     Text,
     Value,
     as_written,
-    quoted_text,
 )
 from wms_grpc.gateway.model import Finding, FindingSeverity, Position, Refused
 from wms_grpc.gateway.sources import Source

@@ -16,6 +16,7 @@ from typing import Final, cast
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedToken
 
+from wms_grpc.gateway.jdl_quoting import unescaped
 from wms_grpc.gateway.jdl_tokens import JdlLexer, without_comments
 from wms_grpc.gateway.model import MAX_EXPRESSION, Refused
 from wms_grpc.gateway.sources import Source
@@ -31,8 +32,6 @@ __all__ = [
     "Value",
     "as_written",
     "parse_jdl",
-    "quoted_name",
-    "quoted_text",
 ]
 
 
@@ -108,49 +107,6 @@ def as_written(source: Source, value: Value) -> str:
     return without_comments(source.text[value.start : value.end])
 
 
-def quoted_text(text: str) -> str:
-    """Return a text as JDL says it."""
-    return f'"{_IN_TEXT.sub(_escaped, text)}"'
-
-
-def quoted_name(name: str) -> str:
-    """Return a name as JDL says it, quoted where it is no plain word."""
-    if _PLAIN_NAME.fullmatch(name) and name.lower() not in _RESERVED:
-        return name
-    return f"'{_IN_NAME.sub(_escaped, name)}'"
-
-
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_RESERVED: Final = frozenset({"is", "isnt", "true", "false", "undefined", "error", "parent"})
-_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "a": "\a", "v": "\v"}
-_IN_TEXT: Final = re.compile(r"[\"\\\x00-\x1f\x7f]")
-_IN_NAME: Final = re.compile(r"['\\\x00-\x1f\x7f]")
-_ESCAPED: Final = re.compile(r"((?:\\[0-3]?[0-7]{1,2})+)|\\([\s\S])")
-_WORDS: Final = {value: key for key, value in _ESCAPES.items()}
-
-
-def _escaped(found: re.Match[str]) -> str:
-    character = found[0]
-    if character in "\"'\\":
-        return f"\\{character}"
-    return f"\\{_WORDS[character]}" if character in _WORDS else f"\\{ord(character):03o}"
-
-
-def _unescaped(text: str) -> str:
-    return _ESCAPED.sub(_plain, text) if "\\" in text else text
-
-
-def _plain(found: re.Match[str]) -> str:
-    if found[1]:
-        # ClassAds write what is beyond ASCII as the bytes of its UTF-8.
-        data = bytes(int(number, 8) for number in found[1].split("\\")[1:])
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            return data.decode("latin-1")
-    return _ESCAPES.get(found[2], found[2])
-
-
 class _Bad(Exception):
     def __init__(self, code: str, message: str, start: int) -> None:
         self.code, self.message, self.start = code, message, start
@@ -178,7 +134,7 @@ class _Values(Transformer[Token, Record]):
         return Attribute(_name(name), value, _start(name))
 
     def text(self, children: list[Token]) -> Value:
-        text = _unescaped("".join([token[1:-1] for token in children]))
+        text = unescaped("".join([token[1:-1] for token in children]))
         if "\0" in text:
             raise _Bad("BAD_CHARACTER", "a NUL character in a text", _start(children[0]))
         return Text(_start(children[0]), _end(children[-1]), text)
@@ -237,7 +193,7 @@ def _end(part: Value | Token) -> int:
 
 
 def _name(token: Token) -> str:
-    name = _unescaped(token[1:-1]) if token.type == "QUOTED" else str(token)
+    name = unescaped(token[1:-1]) if token.type == "QUOTED" else str(token)
     if "\0" in name or not name:
         raise _Bad("BAD_NAME", "a name of no or of NUL characters", _start(token))
     return name
@@ -280,6 +236,9 @@ def _syntax_error(source: Source, error: UnexpectedToken) -> Refused:
     wish = (
         f"expected {wanted}, " if wanted else "expected a value, " if "STRING" in expected else ""
     )
+    if error.token.type == "EQUAL":
+        message = f"{wish}found =: names with values stand in a record, [ … ]"
+        return source.refused("SYNTAX", message, _start(error.token))
     if error.token.type != "$END":
         found = error.token[:40] + ("…" if len(error.token) > 40 else "")
         return source.refused("SYNTAX", f"{wish}found {found}", _start(error.token))

@@ -13,7 +13,7 @@ from typing import Final
 
 from wms_grpc.domain.nets import Dependency
 from wms_grpc.domain.tasks import BatchWork, NoopWork, SubWorkflowWork, Task
-from wms_grpc.gateway.jdl_syntax import quoted_name
+from wms_grpc.gateway.jdl_quoting import quoted_name
 from wms_grpc.gateway.jdl_words import INHERITED, is_about_glue
 from wms_grpc.gateway.jdl_written import (
     Lines,
@@ -31,6 +31,7 @@ __all__ = ["write_jdl"]
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,199}", re.ASCII)
 _OF_THE_WHOLE: Final = frozenset(
     {
+        "defaultnoderetrycount",
         "dependencies",
         "jobname",
         "max_nodes_running",

@@ -9,7 +9,8 @@ from typing import Final
 
 from wms_grpc.domain.nets import Annotations
 from wms_grpc.domain.tasks import BatchWork, NoopWork, Recovery, Script, Task
-from wms_grpc.gateway.jdl_syntax import Text, as_written, parse_jdl, quoted_name, quoted_text
+from wms_grpc.gateway.jdl_quoting import quoted_name, quoted_text
+from wms_grpc.gateway.jdl_syntax import Text, as_written, parse_jdl
 from wms_grpc.gateway.jdl_words import is_about_glue, joined_arguments, split_arguments
 from wms_grpc.gateway.model import MAX_TOKEN, Finding, FindingSeverity, Position, Refused
 from wms_grpc.gateway.sources import Source
