@@ -17,8 +17,8 @@ from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedToken
 
 from wms_grpc.gateway.jdl_quoting import unescaped
-from wms_grpc.gateway.jdl_tokens import JdlLexer, without_comments
-from wms_grpc.gateway.model import MAX_EXPRESSION, Refused
+from wms_grpc.gateway.jdl_tokens import ITEM, PLAIN, JdlLexer, without_comments
+from wms_grpc.gateway.model import MAX_EXPRESSION, MAX_TOKEN, Refused
 from wms_grpc.gateway.sources import Source
 
 __all__ = [
@@ -133,11 +133,31 @@ class _Values(Transformer[Token, Record]):
         name, _, value = cast(tuple[Token, Token, Value], tuple(children))
         return Attribute(_name(name), value, _start(name))
 
+    def plain(self, children: list[Token]) -> Attribute:
+        start = _start(children[0])
+        found = PLAIN.fullmatch(children[0])
+        assert found is not None
+        end = start + found.end()
+        if found[3]:
+            return Attribute(found[1], Number(start + found.start(3), end, int(found[3])), start)
+        value = _text(found[2][1:-1], start + found.start(2), end)
+        return Attribute(found[1], value, start)
+
+    def flat(self, children: list[Token]) -> Value:
+        start, items = _start(children[0]), list[Value]()
+        for found in ITEM.finditer(children[0]):
+            at, end = start + found.start(), start + found.end()
+            if found[1]:
+                items.append(_text(found[1][1:-1], at, end))
+            else:
+                words, _, index = found[2].rstrip("]").partition("[")
+                parts = (*words.split("."), int(index)) if index else tuple(words.split("."))
+                items.append(_checked(Path(at, end, parts)))
+        return List(start, _end(children[0]), items)
+
     def text(self, children: list[Token]) -> Value:
-        text = unescaped("".join([token[1:-1] for token in children]))
-        if "\0" in text:
-            raise _Bad("BAD_CHARACTER", "a NUL character in a text", _start(children[0]))
-        return Text(_start(children[0]), _end(children[-1]), text)
+        inside = "".join([token[1:-1] for token in children])
+        return _text(inside, _start(children[0]), _end(children[-1]))
 
     def number(self, children: list[Token]) -> Value:
         token = children[0]
@@ -175,6 +195,15 @@ class _Values(Transformer[Token, Record]):
     def list(self, children: list[Value | Token]) -> Value:
         items = [child for child in children if isinstance(child, Value)]
         return List(_start(children[0]), _end(children[-1]), items)
+
+
+def _text(inside: str, start: int, end: int) -> Text:
+    if len(inside) > MAX_TOKEN:
+        raise _Bad("TOO_LARGE", f"a text longer than {MAX_TOKEN} bytes", start)
+    text = unescaped(inside)
+    if "\0" in text:
+        raise _Bad("BAD_CHARACTER", "a NUL character in a text", start)
+    return Text(start, end, text)
 
 
 def _checked(value: Value) -> Value:

@@ -16,7 +16,7 @@ from lark.lexer import Lexer
 from wms_grpc.gateway.model import MAX_DEPTH, MAX_TOKEN
 from wms_grpc.gateway.sources import Source
 
-__all__ = ["JdlLexer", "without_comments"]
+__all__ = ["ITEM", "PLAIN", "JdlLexer", "without_comments"]
 
 _MAX_TOKENS: Final = 6_000_000
 _MAX_RUN: Final = 1_000
@@ -25,8 +25,23 @@ _MAX_RUN: Final = 1_000
 _IGNORED: Final = r"[ \t\r\n\f\v]++|//[^\n]*+|\#[^\n]*+|/\*(?:[^*]|\*(?!/))*+\*/"
 _STRING: Final = r'"[^"\\]*+(?:\\[\s\S][^"\\]*+)*+"'
 _QUOTED: Final = r"'[^'\\]*+(?:\\[\s\S][^'\\]*+)*+'"
+_WORD: Final = r"(?![iI][sS](?:[nN][tT])?(?![A-Za-z0-9_]))[A-Za-z_][A-Za-z0-9_]*+"
+_PATH: Final = rf"{_WORD}(?:\.{_WORD})*+(?:\[[0-9]{{1,9}}\])?+"
+_BLANK: Final = r"[ \t\r\n]*+"
+_ITEM: Final = rf"(?:{_STRING}|{_PATH})"
+
+_PLAIN: Final = rf"{_WORD}{_BLANK}={_BLANK}(?:{_STRING}|0|[1-9][0-9]{{0,17}}+)(?={_BLANK}[;\]])"
+
+PLAIN: Final = re.compile(rf"({_WORD}){_BLANK}={_BLANK}(?:({_STRING})|([0-9]++))")
+"""An attribute that is one text or one number: most of a file, and so one token."""
+
+ITEM: Final = re.compile(rf"({_STRING})|({_PATH})")
+"""An item of a flat list: a text, or a path."""
+
 _TOKEN: Final = re.compile(
-    rf"""(?P<IGNORED>{_IGNORED})
+    rf"""{_BLANK}(?:(?P<IGNORED>{_IGNORED})
+    |(?P<PLAIN>{_PLAIN})
+    |(?P<FLAT>\{{{_BLANK}{_ITEM}(?:{_BLANK},{_BLANK}{_ITEM})*+{_BLANK}\}})
     |(?P<STRING>{_STRING})
     |(?P<QUOTED>{_QUOTED})
     |(?P<NUMBER>(?:0[xX][0-9a-fA-F]++|(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?
@@ -36,7 +51,7 @@ _TOKEN: Final = re.compile(
     |(?P<BINARY>\|\||&&|=\?=|=!=|==|!=|<=|>=|>>>|<<|>>|\?:|[|^&<>*/%])
     |(?P<SIGN>[+-])|(?P<NOT>[!~])|(?P<EQUAL>=)|(?P<QUESTION>\?)|(?P<COLON>:)|(?P<SEMI>;)
     |(?P<COMMA>,)|(?P<DOT>\.)|(?P<LSQB>\[)|(?P<RSQB>\])|(?P<LPAR>\()|(?P<RPAR>\))
-    |(?P<LBRACE>\{{)|(?P<RBRACE>\}})""",
+    |(?P<LBRACE>\{{)|(?P<RBRACE>\}})|(?P<END>\Z))""",
     re.VERBOSE,
 )
 _KEPT: Final = re.compile(rf"({_STRING}|{_QUOTED})|(?:{_IGNORED})++", re.VERBOSE)
@@ -65,23 +80,26 @@ class JdlLexer(Lexer):
         while at < len(text):
             found = _TOKEN.match(text, at)
             if found is None or found.lastgroup is None:
+                while text[at] in " \t\r\n":
+                    at += 1
                 raise source.refused("SYNTAX", _unknown(text, at), at)
-            kind, start, at = found.lastgroup, at, found.end()
-            if kind == "IGNORED":
+            kind, at = found.lastgroup, found.end()
+            if kind in ("IGNORED", "END"):
                 continue
-            if at - start > MAX_TOKEN:
+            start = found.start(kind)
+            if at - start > MAX_TOKEN and kind != "FLAT":
                 raise source.refused("TOO_LARGE", f"longer than {MAX_TOKEN} bytes", start)
             if kind in _OPENING:
                 depth += 1
             elif kind in _CLOSING:
                 depth -= 1
             run = run + 1 if kind in _RUNS else 0
-            n_tokens += 1
+            n_tokens += 1 + (text.count(",", start, at) if kind == "FLAT" else 0)
             if depth > MAX_DEPTH or run > _MAX_RUN:
                 raise source.refused("TOO_DEEP", f"nested deeper than {MAX_DEPTH}", start)
             if n_tokens > _MAX_TOKENS:
                 raise source.refused("TOO_LARGE", f"more than {_MAX_TOKENS} tokens", start)
-            yield Token(kind, found[0], start, end_pos=at)
+            yield Token(kind, found[kind], start, end_pos=at)
 
 
 def _unknown(text: str, at: int) -> str:

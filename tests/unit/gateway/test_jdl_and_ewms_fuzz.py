@@ -18,12 +18,11 @@ FILES = {
     language: [path.read_bytes() for path in sorted((CORPUS / language).rglob(f"*.{ending}"))]
     for language, ending in (("jdl", "jdl"), ("ewms", "json"))
 }
-PIECES = {
-    "jdl": """[ ] { } ( ) ; , . = == "x" ' a nodes dependencies description root 1 0x - ! ? : // #
-        /* */ is""".split(),
-    "ewms": """{ } [ ] : , "tasks" "name" "batch" "net" "wait" null true -1 1e9 "\\u0000"
-        "\\ud800" """.split(),
-}
+JDL_PIECES = """[ ] { } ( ) ; , . = == "x" ' a nodes dependencies description root 1 0x - ! ? : //
+    # /* */ is"""
+EWMS_PIECES = """{ } [ ] : , "tasks" "name" "batch" "net" "wait" null true -1 1e9 "\\u0000"
+    "\\ud800" """
+PIECES = {"jdl": JDL_PIECES.split(), "ewms": EWMS_PIECES.split()}
 
 
 def is_read_or_refused(language: str, data: bytes) -> None:
