@@ -1,0 +1,72 @@
+"""Parametric jobs: one description, and a value for each job of it.
+
+`Parameters` is a list of values, or a number. A number is read as how many jobs there are, starting
+at `ParameterStart` with steps of `ParameterStep`. gLite's manuals take it for the first value that
+is not reached any more; where that gives other jobs, a finding says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from wms_grpc.gateway.jdl_said import Report, Said, Sayings
+from wms_grpc.gateway.jdl_syntax import List, Path
+from wms_grpc.gateway.model import MAX_NODES
+
+__all__ = ["expanded"]
+
+_OWN: Final = ("parameters", "parameterstart", "parameterstep", "jobtype")
+_MAX_CHARACTERS: Final = 256 * 1024 * 1024
+
+
+def expanded(job: Sayings, report: Report) -> Iterator[tuple[str, Sayings]]:
+    """Yield a name and the attributes of each job. Raises Refused."""
+    parameters = job.get("parameters")
+    if parameters is None:
+        said = job["jobtype"]
+        raise said.refused("NO_PARAMETERS", "a parametric job needs Parameters", said.start)
+    values = _listed(parameters) if isinstance(parameters.value, List) else _counted(job, report)
+    rest = {name: said for name, said in job.items() if name not in _OWN}
+    size = sum(said.value.end - said.value.start for said in rest.values())
+    if len(values) > MAX_NODES or len(values) * size > _MAX_CHARACTERS:
+        raise parameters.refused("TOO_LARGE", f"{len(values)} jobs are too many")
+    names: set[str] = set()
+    for value in values:
+        name = f"Node_{value}"
+        while name in names:
+            name += "_"
+        names.add(name)
+        yield name, {word: said.with_parameter(value) for word, said in rest.items()}
+
+
+def _listed(parameters: Said) -> list[str]:
+    values: list[str] = []
+    for item in parameters.items():
+        if isinstance(item, Path) and len(item.parts) == 1:
+            values.append(str(item.parts[0]))
+        else:
+            values.append(parameters.text_of(item))
+    if not values:
+        raise parameters.refused("NO_PARAMETERS", "a parametric job needs a value at least")
+    return values
+
+
+def _counted(job: Sayings, report: Report) -> Sequence[str]:
+    parameters = job["parameters"]
+    count = parameters.integer()
+    start = job["parameterstart"].integer() if "parameterstart" in job else 0
+    step = job["parameterstep"].integer() if "parameterstep" in job else 1
+    if not 0 < count <= MAX_NODES:
+        raise parameters.refused("OUT_OF_RANGE", f"Parameters must be from 1 to {MAX_NODES}")
+    if step == 0:
+        said = job["parameterstep"]
+        raise said.refused("OUT_OF_RANGE", "ParameterStep must not be 0")
+    n_below = len(range(start, count, step))
+    if n_below != count:
+        message = (
+            f"read as {count} jobs, {start} to {start + (count - 1) * step}; to gLite it is a bound"
+            f" that is not reached, and gives {n_below}"
+        )
+        report.note(parameters, "AMBIGUOUS_PARAMETERS", message)
+    return [str(start + number * step) for number in range(count)]
