@@ -21,7 +21,14 @@ from wms_grpc.gateway.gworkflowdl_tasks import operation_of_task, written_operat
 from wms_grpc.gateway.gworkflowdl_tokens import VALUE_PROPERTY, written_token
 from wms_grpc.gateway.losses import workflow_losses
 from wms_grpc.gateway.model import MAX_NODES, Bundle, Finding, Refused, Workflow, Written
-from wms_grpc.gateway.xml_text import free_of_default, indent, is_safe, safe_text
+from wms_grpc.gateway.xml_text import (
+    file_name,
+    free_of_default,
+    indent,
+    is_name,
+    is_safe,
+    safe_text,
+)
 from wms_grpc.gateway.xpath import OPERATION_CLASS, STANDARD_PREFIXES, WORKFLOW
 
 __all__ = ["GWorkflowDLWriter"]
@@ -56,7 +63,7 @@ class GWorkflowDLWriter:
         for parent, child in writing.verbatim:
             parent.append(child)
         data = etree.tostring(root, xml_declaration=True, encoding="UTF-8")
-        path = f"{_file_name(workflow.name)}.gwdl"
+        path = f"{file_name(workflow.name)}.gwdl"
         return Written(Bundle({path: data + b"\n"}, path), tuple(writing.findings))
 
 
@@ -128,7 +135,7 @@ class _Writing:
     def _id(self, name: str) -> str:
         """A valid ID that no other part has, the name itself if possible."""
         valid = _NOT_IN_NAMES.sub("_", name)
-        if not NAME.fullmatch(valid) or not etree_accepts(valid):
+        if not NAME.fullmatch(valid) or not is_name(valid):
             valid = "_" + re.sub(r"[^A-Za-z0-9_.-]", "_", valid)
         chosen, number = valid, 1
         while chosen in self._used:
@@ -197,15 +204,6 @@ class _Writing:
             inner.set("edgeExpression", safe_text(arc.expression))
 
 
-def etree_accepts(name: str) -> bool:
-    """Whether it is an NCName to XML itself, whose letters are not quite Python's."""
-    try:
-        etree.Element(name)
-    except ValueError:
-        return False
-    return True
-
-
 def _own(annotations: Annotations) -> Annotations:
     said = annotations.get("gworkflowdl")
     return said if isinstance(said, dict) else {}
@@ -226,7 +224,3 @@ def _text_element(parent: etree._Element, name: str, text: str) -> None:
 def _property(parent: etree._Element, name: str, value: str) -> None:
     element = etree.SubElement(parent, f"{{{WORKFLOW}}}property", {"name": safe_text(name)})
     element.text = safe_text(value)
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("_.")[:100] or "workflow"

@@ -10,9 +10,11 @@ from typing import Final
 from lxml import etree
 
 __all__ = [
+    "file_name",
     "fragment",
     "free_of_default",
     "indent",
+    "is_name",
     "is_safe",
     "namespaces_in_values",
     "safe_text",
@@ -33,12 +35,30 @@ def safe_text(text: str) -> str:
     return _FORBIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def is_name(text: str) -> bool:
+    """Whether XML takes it for the name of an element, and so of an ID."""
+    try:
+        etree.Element(text)
+    except ValueError:
+        return False
+    return ":" not in text
+
+
+def file_name(name: str) -> str:
+    """A file name, without ending, that says whose it is."""
+    return re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("_.")[:100] or "workflow"
+
+
+def _has_text(element: etree._Element) -> bool:
+    return any((text or "").strip() for text in (element.text, *(c.tail for c in element)))
+
+
 def indent(element: etree._Element, verbatim: Collection[str], depth: int = 0) -> None:
     """Put each child on a line of its own, but not within elements of the names `verbatim`.
 
     What has text of its own stays as it is, too.
     """
-    if len(element) == 0 or element.tag in verbatim or (element.text or "").strip():
+    if len(element) == 0 or element.tag in verbatim or _has_text(element):
         return
     element.text = "\n" + "  " * (depth + 1)
     for child in element:
@@ -47,10 +67,19 @@ def indent(element: etree._Element, verbatim: Collection[str], depth: int = 0) -
     element[-1].tail = "\n" + "  " * depth
 
 
-def fragment(element: etree._Element) -> str:
-    """The element as text that stands by itself: the same wherever it stood, without its tail."""
+def fragment(element: etree._Element, *, is_compact: bool = False) -> str:
+    """The element as text that stands by itself: the same wherever it stood, without its tail.
+
+    Compact: without the space between elements, where nothing but space is between them.
+    """
     copy = deepcopy(element)
     copy.tail = None
+    if is_compact:
+        for inner in copy.iter():
+            if len(inner) and not _has_text(inner):
+                inner.text = None
+                for child in inner:
+                    child.tail = None
     holder = etree.Element("holder", None, namespaces_in_values([element]))
     holder.append(copy)
     tidy_namespaces(holder)
