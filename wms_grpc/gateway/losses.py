@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from wms_grpc.domain.tasks import Task
 from wms_grpc.gateway.model import Finding, Workflow
 
-__all__ = ["changed_fields", "no_counterpart", "task_losses", "workflow_losses"]
+__all__ = ["changed_fields", "no_counterpart", "task_losses", "work_losses", "workflow_losses"]
 
 
 def changed_fields(value: object, apart_from: Collection[str] = ()) -> list[str]:
@@ -25,7 +25,7 @@ def changed_fields(value: object, apart_from: Collection[str] = ()) -> list[str]
 
 def no_counterpart(language: str, what: str, names: Collection[str], subject: str) -> Finding:
     """Return the finding that these fields of something are not written."""
-    message = f"{language} has no counterpart for {', '.join(names)} of {what}"
+    message = f"{what}: {language} has no counterpart for {', '.join(names)}"
     return Finding("NO_COUNTERPART", message, subject=subject)
 
 
@@ -46,3 +46,10 @@ def workflow_losses(language: str, workflow: Workflow) -> Iterator[Finding]:
         changed.append(f"the annotations of {' and '.join(others)}")
     if changed:
         yield no_counterpart(language, "the workflow", changed, workflow.name)
+
+
+def work_losses(language: str, workflow: Workflow) -> Iterator[Finding]:
+    """Yield a finding for each task: the language orders them and does not say what they do."""
+    for task in workflow.tasks:
+        lost = ["what it does"] if task.role == "node" else [f"its being {task.role}"]
+        yield no_counterpart(language, f"the task `{task.name}`", lost, task.name)

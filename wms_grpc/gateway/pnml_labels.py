@@ -18,7 +18,17 @@ from wms_grpc.gateway.model import MAX_NODES
 from wms_grpc.gateway.xml_source import XmlSource, children, local_name
 from wms_grpc.gateway.xml_text import fragment
 
-__all__ = ["PNML", "PT_NET", "TOOL", "extras", "label_text", "number", "own_object"]
+__all__ = [
+    "PNML",
+    "PT_NET",
+    "TOOL",
+    "check_attributes",
+    "extras",
+    "label",
+    "label_text",
+    "number",
+    "own_object",
+]
 
 PNML: Final = "http://www.pnml.org/version-2009/grammar/pnml"
 PT_NET: Final = "http://www.pnml.org/version-2009/grammar/ptnet"
@@ -34,6 +44,23 @@ def label_text(element: etree._Element) -> str | None:
         if local_name(child) in ("text", "value"):
             return "".join(map(str, child.itertext())).strip()
     return None
+
+
+def label(source: XmlSource, element: etree._Element, name: str) -> etree._Element | None:
+    """Return the label of that name; a second one is a finding."""
+    found = [child for child in children(element) if local_name(child) == name]
+    for further in found[1:]:
+        message = f"a second `{name}`, `{label_text(further)}`, is not read"
+        source.find("DUPLICATE_ELEMENT", further, message, name)
+    return found[0] if found else None
+
+
+def check_attributes(source: XmlSource, element: etree._Element, known: Collection[str]) -> None:
+    """Add a finding for each attribute that PNML does not know there."""
+    for name, value in element.attrib.items():
+        if name not in known:
+            message = f"the attribute `{name}` (`{value[:100]}`) is not read here"
+            source.find("UNKNOWN_ATTRIBUTE", element, message, str(name))
 
 
 def number(source: XmlSource, element: etree._Element, what: str, least: int) -> int:

@@ -15,7 +15,16 @@ from lxml import etree
 
 from wms_grpc.domain.nets import Arc, ArcMode, Net, Place, PlaceKind, Token, Transition
 from wms_grpc.gateway.model import MAX_NODES, Bundle, Translation, Workflow
-from wms_grpc.gateway.pnml_labels import PNML, PT_NET, extras, label_text, number, own_object
+from wms_grpc.gateway.pnml_labels import (
+    PNML,
+    PT_NET,
+    check_attributes,
+    extras,
+    label,
+    label_text,
+    number,
+    own_object,
+)
 from wms_grpc.gateway.xml_source import (
     XmlSource,
     children,
@@ -33,6 +42,11 @@ DEFAULT_PAGE: Final = "ewms.page"
 _EARLIER_TYPES: Final = frozenset({"ptnet", "ptnetb", "p/t net", "place/transition net"})
 _NODES: Final = ("place", "transition")
 _REFERENCES: Final = {"referencePlace": "place", "referenceTransition": "transition"}
+_ATTRIBUTES: Final = {
+    "place": ("id",),
+    "transition": ("id",),
+    "arc": ("id", "source", "target"),
+}
 _READ_TYPES: Final = ("read", "test")
 
 
@@ -61,6 +75,10 @@ def _net_element(source: XmlSource) -> etree._Element:
         raise source.refused("WRONG_LANGUAGE", root, message)
     if namespace(root) != PNML:
         source.find("NAMESPACE", root, f"the namespace is `{namespace(root)}`, not {PNML}")
+    for child in children(root):
+        if local_name(child) != "net":
+            message = f"`{local_name(child)}` beside the nets is not read"
+            source.find("UNKNOWN_ELEMENT", child, message, local_name(child))
     nets = [child for child in children(root) if local_name(child) == "net"]
     if not nets:
         raise source.refused("NO_NET", root, "there is no net in the file")
@@ -68,6 +86,7 @@ def _net_element(source: XmlSource) -> etree._Element:
         message = "a workflow is one net, the file's first; this one is not read"
         source.find("MORE_NETS", other, message, other.get("id", ""))
     net = nets[0]
+    check_attributes(source, net, ("id", "type"))
     kind = net.get("type", "")
     if kind.strip() != PT_NET:
         name = kind.strip().rstrip("/").lower()
@@ -149,11 +168,11 @@ class _Reader:
 
     def _named(self, element: etree._Element, said: dict[str, object]) -> str:
         """Return the text of the name, and keep what else its label has."""
-        for child in children(element):
-            if local_name(child) == "name":
-                said["name"] = extras(self._source, child, ("text", "value"), "name")
-                return label_text(child) or ""
-        return ""
+        child = label(self._source, element, "name")
+        if child is None:
+            return ""
+        said["name"] = extras(self._source, child, ("text", "value"), "name")
+        return label_text(child) or ""
 
     def _collect(self, page: etree._Element) -> None:
         for child in children(page):
@@ -172,6 +191,7 @@ class _Reader:
                 self._source.find("REFERENCE_FLATTENED", child, message, identity, "info")
 
     def _identity(self, element: etree._Element, what: str) -> str:
+        check_attributes(self._source, element, _ATTRIBUTES.get(what, ("id", "ref")))
         identity = " ".join(element.get("id", "").split())
         if not identity and what != "arc":
             raise self._source.refused("MISSING_ID", element, f"a {what} has an id")
@@ -188,15 +208,14 @@ class _Reader:
         said = extras(self._source, element, ("name", "initialMarking", "capacity"), "place")
         name = self._named(element, said)
         n_tokens, capacity = 0, None
-        for child in children(element):
-            if local_name(child) == "initialMarking":
-                n_tokens = number(self._source, child, "marking", 0)
-                if more := extras(self._source, child, ("text", "value"), "marking"):
-                    said["initialMarking"] = more
-            elif local_name(child) == "capacity":
-                message = "ISO place/transition nets have no capacities; this one is kept"
-                self._source.find("NOT_ISO", child, message, name or identity)
-                capacity = number(self._source, child, "capacity", 0) or None
+        if (marking := label(self._source, element, "initialMarking")) is not None:
+            n_tokens = number(self._source, marking, "marking", 0)
+            if more := extras(self._source, marking, ("text", "value"), "marking"):
+                said["initialMarking"] = more
+        if (bound := label(self._source, element, "capacity")) is not None:
+            message = "ISO place/transition nets have no capacities; this one is kept"
+            self._source.find("NOT_ISO", bound, message, name or identity)
+            capacity = number(self._source, bound, "capacity", 0) or None
         self._n_tokens += n_tokens
         if self._n_tokens > MAX_NODES:
             message = f"more than {MAX_NODES} tokens"
@@ -234,12 +253,12 @@ class _Reader:
             mode = "read" if ours == "read" else "write"
         said, weight = {"id": element.get("id", "")}, 1
         more = extras(self._source, element, ("inscription", "type", "arctype"), "arc")
-        for child in children(element):
-            if local_name(child) == "inscription":
-                weight = number(self._source, child, "weight", 1)
-                more["inscription"] = extras(self._source, child, ("text", "value"), "weight")
-            elif local_name(child) in ("type", "arctype"):
-                mode = self._mode(child, mode)
+        if (inscription := label(self._source, element, "inscription")) is not None:
+            weight = number(self._source, inscription, "weight", 1)
+            more["inscription"] = extras(self._source, inscription, ("text", "value"), "weight")
+        for name in ("type", "arctype"):
+            if (kind := label(self._source, element, name)) is not None:
+                mode = self._mode(kind, mode)
         self._arcs.append(Arc(place, transition, mode, weight))
         self._arc_annotations.append({**said, **more})
 

@@ -17,7 +17,7 @@ from lxml import etree
 
 from wms_grpc.domain.nets import Annotations, Arc, Net, Place, Transition
 from wms_grpc.gateway.gworkflowdl_parts import NAME
-from wms_grpc.gateway.losses import no_counterpart, workflow_losses
+from wms_grpc.gateway.losses import no_counterpart, work_losses, workflow_losses
 from wms_grpc.gateway.model import Bundle, Finding, Workflow, Written
 from wms_grpc.gateway.pnml_labels import PNML, PT_NET, TOOL
 from wms_grpc.gateway.pnml_reader import DEFAULT_PAGE
@@ -47,8 +47,7 @@ class PnmlWriter:
 
 
 def _losses(workflow: Workflow, net: Net) -> Iterator[Finding]:
-    for task in workflow.tasks:
-        yield no_counterpart(_LANGUAGE, f"the task `{task.name}`", ["what it does"], task.name)
+    yield from work_losses(_LANGUAGE, workflow)
     for place in net.places:
         name = place.name or place.id
         if any(token.value is not None for token in place.tokens):
