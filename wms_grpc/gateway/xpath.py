@@ -9,6 +9,7 @@ beyond XPath's own. What would be dear to evaluate is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
@@ -80,9 +81,9 @@ class XPathLanguage:
             elements = [node for node in found if isinstance(node, etree._Element)]
             if elements or not found:
                 return Token(_bounded(text, wrapped(elements)))
-        kind = "string"
-        if isinstance(found, (bool, float)):
-            kind = "boolean" if isinstance(found, bool) else "number"
+        if isinstance(found, float):
+            return Token(data_of("number", _number(found)))
+        kind = "boolean" if isinstance(found, bool) else "string"
         string = str(self._evaluated(text, "string({})", variables))
         return Token(_bounded(text, data_of(kind, string)))
 
@@ -118,6 +119,17 @@ def _compiled(text: str, prefixes: tuple[tuple[str, str], ...]) -> etree.XPath:
     if len(text) > MAX_EXPRESSION + 16:
         raise ValueError(f"longer than {MAX_EXPRESSION} bytes")
     return etree.XPath(text, namespaces=dict(prefixes), regexp=False, smart_strings=False)
+
+
+def _number(value: float) -> str:
+    """XPath's string() of a number (section 4.2), which has no exponents; libxml2's has."""
+    if value != value:
+        return "NaN"
+    if value in (float("inf"), float("-inf")):
+        return "Infinity" if value > 0 else "-Infinity"
+    if value == int(value):
+        return str(int(value))
+    return f"{Decimal(repr(value)):f}"
 
 
 def _check_cost(text: str, variables: Mapping[str, _Variable]) -> None:
