@@ -20,8 +20,12 @@ from wms_grpc.gateway.xml_text import fragment
 
 __all__ = ["ID_PROPERTY", "JSON_PROPERTY", "NAME", "Part", "read_part", "read_property"]
 
-NAME: Final = re.compile(r"[^\W\d][\w.-]*")
-"""An NCName: what an ID may be."""
+_FIRST: Final = (
+    "A-Z_a-z\xc0-\xd6\xd8-\xf6\xf8-\u02ff\u0370-\u037d\u037f-\u1fff\u200c\u200d"
+    "\u2070-\u218f\u2c00-\u2fef\u3001-\ud7ff\uf900-\ufdcf\ufdf0-\ufffd\U00010000-\U000effff"
+)
+NAME: Final = re.compile(f"[{_FIRST}][{_FIRST}.0-9\xb7\u0300-\u036f\u203f\u2040-]*")
+"""An NCName of XML 1.0, fifth edition: what an ID may be."""
 ID_PROPERTY: Final = "ewms.id"
 JSON_PROPERTY: Final = "ewms.json"
 

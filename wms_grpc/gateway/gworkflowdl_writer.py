@@ -8,7 +8,6 @@ times: the language has no weights.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -16,7 +15,7 @@ from lxml import etree
 
 from wms_grpc.domain.nets import Annotations, Arc, Net, Place, Transition
 from wms_grpc.domain.tasks import Task
-from wms_grpc.gateway.gworkflowdl_parts import ID_PROPERTY, JSON_PROPERTY, NAME
+from wms_grpc.gateway.gworkflowdl_parts import ID_PROPERTY, JSON_PROPERTY
 from wms_grpc.gateway.gworkflowdl_tasks import operation_of_task, written_operation
 from wms_grpc.gateway.gworkflowdl_tokens import VALUE_PROPERTY, written_token
 from wms_grpc.gateway.losses import workflow_losses
@@ -25,8 +24,8 @@ from wms_grpc.gateway.xml_text import (
     file_name,
     free_of_default,
     indent,
-    is_name,
     is_safe,
+    plain_name,
     safe_text,
 )
 from wms_grpc.gateway.xpath import OPERATION_CLASS, STANDARD_PREFIXES, WORKFLOW
@@ -40,7 +39,6 @@ _ELEMENTS: Final = (
     ("write", "writePlace"),
     ("put", "outputPlace"),
 )
-_NOT_IN_NAMES: Final = re.compile(r"[^\w.-]")
 _VERBATIM: Final = frozenset({f"{{{WORKFLOW}}}data"})
 
 
@@ -134,9 +132,7 @@ class _Writing:
 
     def _id(self, name: str) -> str:
         """A valid ID that no other part has, the name itself if possible."""
-        valid = _NOT_IN_NAMES.sub("_", name)
-        if not NAME.fullmatch(valid) or not is_name(valid):
-            valid = "_" + re.sub(r"[^A-Za-z0-9_.-]", "_", valid)
+        valid = plain_name(name)
         chosen, number = valid, 1
         while chosen in self._used:
             number += 1

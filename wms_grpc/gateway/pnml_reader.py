@@ -8,16 +8,16 @@ is kept in the annotations, under `pnml`.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from lxml import etree
 
 from wms_grpc.domain.nets import Arc, ArcMode, Net, Place, PlaceKind, Token, Transition
+from wms_grpc.gateway.gworkflowdl_parts import NAME
 from wms_grpc.gateway.model import MAX_NODES, Bundle, Translation, Workflow
+from wms_grpc.gateway.pnml_document import net_element
 from wms_grpc.gateway.pnml_labels import (
-    PNML,
-    PT_NET,
     check_attributes,
     extras,
     label,
@@ -29,7 +29,6 @@ from wms_grpc.gateway.xml_source import (
     XmlSource,
     children,
     local_name,
-    namespace,
     parsed,
     root_name,
 )
@@ -39,7 +38,6 @@ __all__ = ["DEFAULT_PAGE", "Pnml"]
 DEFAULT_PAGE: Final = "ewms.page"
 """The page of what is written here, unless the net was read from a page of its own."""
 
-_EARLIER_TYPES: Final = frozenset({"ptnet", "ptnetb", "p/t net", "place/transition net"})
 _NODES: Final = ("place", "transition")
 _REFERENCES: Final = {"referencePlace": "place", "referenceTransition": "transition"}
 _ATTRIBUTES: Final = {
@@ -63,39 +61,8 @@ class Pnml:
 
     def read(self, bundle: Bundle) -> Translation:
         source = parsed(bundle)
-        workflow = _Reader(source, _net_element(source)).workflow()
+        workflow = _Reader(source, net_element(source)).workflow()
         return Translation(self.name, workflow, source.all_findings())
-
-
-def _net_element(source: XmlSource) -> etree._Element:
-    """Check what the file is, and return its net."""
-    root = source.root
-    if local_name(root) != "pnml":
-        message = f"a PNML file is a `pnml`, not a `{local_name(root)}`"
-        raise source.refused("WRONG_LANGUAGE", root, message)
-    if namespace(root) != PNML:
-        source.find("NAMESPACE", root, f"the namespace is `{namespace(root)}`, not {PNML}")
-    for child in children(root):
-        if local_name(child) != "net":
-            message = f"`{local_name(child)}` beside the nets is not read"
-            source.find("UNKNOWN_ELEMENT", child, message, local_name(child))
-    nets = [child for child in children(root) if local_name(child) == "net"]
-    if not nets:
-        raise source.refused("NO_NET", root, "there is no net in the file")
-    for other in nets[1:]:
-        message = "a workflow is one net, the file's first; this one is not read"
-        source.find("MORE_NETS", other, message, other.get("id", ""))
-    net = nets[0]
-    check_attributes(source, net, ("id", "type"))
-    kind = net.get("type", "")
-    if kind.strip() != PT_NET:
-        name = kind.strip().rstrip("/").lower()
-        if name not in _EARLIER_TYPES and name.rpartition("/")[2] not in _EARLIER_TYPES:
-            message = f"a net of type `{kind[:200]}` is not a place/transition net"
-            raise source.refused("NET_TYPE", net, message, kind)
-        message = f"`{kind[:200]}` is read as the type {PT_NET}"
-        source.find("OLD_VERSION", net, message, kind)
-    return net
 
 
 class _Reader:
@@ -103,6 +70,7 @@ class _Reader:
         self._source = source
         self._net = net
         self._ids: set[str] = set()
+        self._model_ids: dict[str, str] = {}
         self._places: dict[str, Place] = {}
         self._transitions: dict[str, Transition] = {}
         self._references: dict[str, tuple[str, etree._Element]] = {}
@@ -200,8 +168,19 @@ class _Reader:
         elif identity in self._ids:
             message = f"there are two nodes or arcs `{identity}`"
             raise self._source.refused("DUPLICATE_NAME", element, message, identity)
+        elif not NAME.fullmatch(identity):
+            message = f"`{identity}` is no id: that is a letter or `_`, then letters, digits, `.-_`"
+            self._source.find("ID_NOT_NAME", element, message, identity)
         self._ids.add(identity)
         return identity
+
+    def _restored(self, identity: str, ours: Mapping[str, object]) -> str:
+        """The id that a node had before it was written here."""
+        before = ours.get("id")
+        taken = before in self._ids or before in self._model_ids.values()
+        restored = before if isinstance(before, str) and not taken else identity
+        self._model_ids[identity] = restored
+        return restored
 
     def _place(self, element: etree._Element) -> None:
         identity = self._identity(element, "place")
@@ -221,18 +200,23 @@ class _Reader:
             message = f"more than {MAX_NODES} tokens"
             raise self._source.refused("TOO_LARGE", element, message, identity)
         ours = own_object(element)
+        name = str(ours.get("name", name))
         if isinstance(own := ours.get("capacity"), int):
             capacity = own
         kind: PlaceKind = "data" if ours.get("kind") == "data" else "control"
         annotations = _annotations(said, ours.get("annotations"))
         tokens = (Token(),) * n_tokens
+        identity = self._restored(identity, ours)
         self._places[identity] = Place(identity, name, kind, capacity, tokens, annotations)
 
     def _transition(self, element: etree._Element) -> None:
         identity = self._identity(element, "transition")
         said = extras(self._source, element, ("name",), "transition")
         name = self._named(element, said)
-        annotations = _annotations(said, own_object(element).get("annotations"))
+        ours = own_object(element)
+        name = str(ours.get("name", name))
+        annotations = _annotations(said, ours.get("annotations"))
+        identity = self._restored(identity, ours)
         self._transitions[identity] = Transition(identity, name, annotations=annotations)
 
     def _arc(self, element: etree._Element) -> None:
@@ -288,6 +272,7 @@ class _Reader:
         for name in passed:
             # The next one that asks has but one step to go.
             self._references[name] = (identity, self._references[name][1])
+        identity = self._model_ids.get(identity, identity)
         if identity not in self._places and identity not in self._transitions:
             message = f"the {end} `{identity[:200]}` of an arc is not in the net"
             raise self._source.refused("UNKNOWN_NODE", element, message, identity)

@@ -9,7 +9,6 @@ found.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -21,13 +20,19 @@ from wms_grpc.gateway.losses import no_counterpart, work_losses, workflow_losses
 from wms_grpc.gateway.model import Bundle, Finding, Workflow, Written
 from wms_grpc.gateway.pnml_labels import PNML, PT_NET, TOOL
 from wms_grpc.gateway.pnml_reader import DEFAULT_PAGE
-from wms_grpc.gateway.xml_text import file_name, free_of_default, indent, is_name, safe_text
+from wms_grpc.gateway.xml_text import (
+    file_name,
+    free_of_default,
+    indent,
+    is_safe,
+    plain_name,
+    safe_text,
+)
 
 __all__ = ["PnmlWriter"]
 
 _LANGUAGE: Final = "pnml"
 _OURS: Final = ("name", "id", "text", "page", "arcs", "initialMarking", "inscription")
-_NOT_IN_NAMES: Final = re.compile(r"[^\w.-]")
 
 
 class PnmlWriter:
@@ -101,9 +106,7 @@ class _Writing:
 
     def _id(self, kind: str, key: str, wanted: str) -> str:
         """Choose an id that is a name and that nothing else has, and remember it."""
-        valid = _NOT_IN_NAMES.sub("_", wanted)
-        if not NAME.fullmatch(valid) or not is_name(valid):
-            valid = "_" + re.sub(r"[^A-Za-z0-9_.-]", "_", valid)
+        valid = wanted if NAME.fullmatch(wanted) else plain_name(wanted)
         chosen, number = valid, 1
         while chosen in self._used:
             number += 1
@@ -111,6 +114,12 @@ class _Writing:
         self._used.add(chosen)
         self._ids[kind, key] = chosen
         return chosen
+
+    def _unsaid(self, kind: str, identity: str, name: str) -> dict[str, object]:
+        """A name that XML cannot hold; the id of a node without a name, if it is no ID."""
+        if name:
+            return {} if is_safe(name) else {"name": name}
+        return {} if self._ids[kind, identity] == identity else {"id": identity}
 
     def _place(self, page: etree._Element, place: Place) -> None:
         element = etree.SubElement(page, _tag("place"))
@@ -122,7 +131,7 @@ class _Writing:
         if place.tokens or "initialMarking" in said:
             text = str(len(place.tokens))
             self._label(element, "initialMarking", text, said.get("initialMarking"))
-        ours: dict[str, object] = {}
+        ours = self._unsaid("place", place.id, place.name)
         if place.capacity is not None:
             ours["capacity"] = place.capacity
         if place.kind != "control":
@@ -136,7 +145,8 @@ class _Writing:
         if transition.name or "name" in said:
             self._label(element, "name", transition.name, said.get("name"))
         self._extras(element, said)
-        self._object(element, {}, transition.annotations)
+        ours = self._unsaid("transition", transition.id, transition.name)
+        self._object(element, ours, transition.annotations)
 
     def _arc(self, page: etree._Element, arc: Arc, said: Mapping[str, object]) -> None:
         ends = self._ids["place", arc.place], self._ids["transition", arc.transition]

@@ -34,6 +34,8 @@ _MAX_MARKUP: Final = 3 * MAX_NODES
 """Of `<` and `=` in a document: what its tree costs in memory, before it is made."""
 _MAX_FINDINGS: Final = 1_000
 _MAX_ATTRIBUTE: Final = 1024 * 1024
+_MAX_ATTRIBUTES: Final = 1_000
+"""Of one element: reading them is quadratic."""
 
 _START_TAG: Final = re.compile(
     r"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>|<!DOCTYPE|<(?P<name>[^\s/>!?\[]+)", re.DOTALL
@@ -63,7 +65,8 @@ class XmlSource:
 
     def position(self, element: etree._Element) -> Position:
         """Where the element's start tag begins."""
-        if (offset := self._offsets.get(element)) is None:
+        offset = self._root_offset if element is self.root else self._offsets.get(element)
+        if offset is None:
             return Position(self.file, element.sourceline or 0)
         line = bisect_right(self._line_starts, offset)
         return Position(self.file, line, offset - self._line_starts[line - 1] + 1)
@@ -116,6 +119,11 @@ class XmlSource:
     @cached_property
     def _line_starts(self) -> list[int]:
         return [0, *(match.end() for match in re.finditer("\n", self._text))]
+
+    @property
+    def _root_offset(self) -> int | None:
+        tags = (match for match in _START_TAG.finditer(self._text) if match["name"])
+        return next((match.start() for match in tags), None)
 
     @cached_property
     def _offsets(self) -> dict[etree._Element, int]:
@@ -189,6 +197,9 @@ def _check_sizes(source: XmlSource) -> None:
             raise source.refused("TOO_DEEP", element, f"more than {MAX_DEPTH} elements deep")
     if source.root.xpath("boolean(//@*[string-length() > $most])", most=_MAX_ATTRIBUTE):
         raise source.refused("TOO_LARGE", source.root, "an attribute of more than 1 MiB")
+    if source.root.xpath("boolean(//*[count(@*) > $most])", most=_MAX_ATTRIBUTES):
+        message = f"an element with more than {_MAX_ATTRIBUTES} attributes"
+        raise source.refused("TOO_LARGE", source.root, message)
 
 
 def _refused(code: str, message: str, file: str, line: int = 0, column: int = 0) -> Refused:

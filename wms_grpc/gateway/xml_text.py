@@ -14,14 +14,15 @@ __all__ = [
     "fragment",
     "free_of_default",
     "indent",
-    "is_name",
     "is_safe",
     "namespaces_in_values",
+    "plain_name",
     "safe_text",
     "tidy_namespaces",
 ]
 
 _QUALIFIED: Final = re.compile(r"(?<![\w:.-])([A-Za-z_][\w.-]*):(?=[A-Za-z_])")
+_NOT_PLAIN: Final = re.compile("[^A-Za-z0-9_.\xc0-\xd6\xd8-\xf6\xf8-\xff-]")
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -35,13 +36,13 @@ def safe_text(text: str) -> str:
     return _FORBIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def is_name(text: str) -> bool:
-    """Whether XML takes it for the name of an element, and so of an ID."""
-    try:
-        etree.Element(text)
-    except ValueError:
-        return False
-    return ":" not in text
+def plain_name(text: str) -> str:
+    """The text as an ID that no tool finds fault with: of Latin letters, digits and `.-_`.
+
+    The editions of XML do not agree on the letters of other scripts.
+    """
+    plain = _NOT_PLAIN.sub("_", text)
+    return f"_{plain}" if not plain or plain[0] in ".-0123456789" else plain
 
 
 def file_name(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from wms_grpc.domain.nets import Arc, Dependency, Net, Place, Token, Transition
@@ -136,7 +138,10 @@ def test_what_the_model_has_no_field_for_is_annotated() -> None:
         ('<place ID="p"><description/><description/></place>', "DUPLICATE_ELEMENT"),
         ('<place ID="p"><token><control>maybe</control></token></place>', "BAD_VALUE"),
         ('<place ID="p"><token><data>text</data></token></place>', "DATA_TEXT"),
-        ('<place ID="p"><token><data/><control>true</control></token></place>', "DUPLICATE_ELEMENT"),
+        (
+            '<place ID="p"><token><data/><control>true</control></token></place>',
+            "DUPLICATE_ELEMENT",
+        ),
         ('<place xmlns="urn:other" ID="p"/>', "UNKNOWN_ELEMENT"),
         ("<property>1</property>", "MISSING_NAME"),
         ("<?xml-stylesheet href='a'?>", "INSTRUCTION_IGNORED"),
@@ -174,9 +179,7 @@ def test_a_departure_from_the_schema_is_a_finding_and_the_way_back_is_the_same(
         ),
     ],
 )
-def test_an_expression_that_cannot_mean_what_it_says_is_a_finding(
-    arcs: str, expected: str
-) -> None:
+def test_an_expression_that_cannot_mean_what_it_says_is_a_finding(arcs: str, expected: str) -> None:
     assert codes(read(transition(arcs))) == [(expected, 3)]
 
 
@@ -219,8 +222,10 @@ def test_a_file_of_an_older_version_or_of_no_namespace_is_read_and_told() -> Non
             2,
             316,
         ),
-        (f'<place ID="p"><token><data><a>{"x" * 70_000}</a></data></token></place>', "TOO_LARGE")
-        + (2, 15),
+        (
+            f'<place ID="p"><token><data><a>{"x" * 70_000}</a></data></token></place>',
+            *("TOO_LARGE", 2, 15),
+        ),
         (transition(f"<condition>{'1+' * 3_000}1</condition>"), "TOO_LARGE", 3, 20),
     ],
 )
@@ -323,7 +328,7 @@ def test_a_dag_is_written_as_its_net_with_its_tasks_as_operations() -> None:
         Task("fourth", ContainerWork((), (), (), "image")),
     )
     chain = [task.name for task in tasks]
-    dependencies = tuple(Dependency((a,), (b,)) for a, b in zip(chain, chain[1:], strict=False))
+    dependencies = tuple(Dependency((a,), (b,)) for a, b in pairwise(chain))
     written = GWorkflowDLWriter().write(Workflow("my flow", tasks, dependencies, max_running=2))
 
     assert written.bundle.main == "my_flow.gwdl"

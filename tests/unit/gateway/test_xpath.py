@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,8 +107,10 @@ def test_elements_keep_their_namespaces() -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["$unbound", "$x +", "document('/etc/passwd')", "re:test('a', 'b')", "$x[", "\x00", "'" * 3]
-    + ["id('a')/.." * 2_000],
+    [
+        *("$unbound", "$x +", "document('/etc/passwd')", "re:test('a', 'b')", "$x["),
+        *("\x00", "'" * 3, "id('a')/.." * 2_000),
+    ],
 )
 def test_what_cannot_be_evaluated_is_an_expression_error(expression: str) -> None:
     with pytest.raises(ExpressionError):
@@ -172,11 +176,10 @@ def test_variables_and_empty_paths_are_seen(
 def test_any_text_at_all_is_an_expression_or_an_error(text: str) -> None:
     scan(text)
     syntax_error(text)
-    try:
+    with suppress(ExpressionError):
         XPATH.holds(text, {"x": TRUE})
+    with suppress(ExpressionError):
         XPATH.value(text, {"x": TRUE}, {})
-    except ExpressionError:
-        pass
 
 
 _WORDS = ["$x", "$y", "//", "/", "*", "[", "]", "(", ")", "=", "+", "'a'", "1", "count", "..", "@a"]
@@ -186,7 +189,5 @@ _WORDS = ["$x", "$y", "//", "/", "*", "[", "]", "(", ")", "=", "+", "'a'", "1", 
 @pytest.mark.timeout(60)
 def test_what_looks_like_an_expression_ends_soon(words: list[str]) -> None:
     tree = data("<a><b>1</b><b>2</b></a>" * 20)
-    try:
+    with suppress(ExpressionError):
         XPATH.holds(" ".join(words), {"x": tree, "y": TRUE})
-    except ExpressionError:
-        pass
