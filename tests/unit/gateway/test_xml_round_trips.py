@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lxml import etree
 from test_gworkflowdl_corpus import schema_errors
 
 from wms_grpc.domain.nets import Arc, Net, Place, Token, Transition
@@ -17,6 +18,7 @@ from wms_grpc.gateway.gworkflowdl_writer import GWorkflowDLWriter
 from wms_grpc.gateway.model import Language, Workflow, Writer
 from wms_grpc.gateway.pnml_reader import Pnml
 from wms_grpc.gateway.pnml_writer import PnmlWriter
+from wms_grpc.gateway.xml_tokens import element_of
 
 _SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _texts = st.text(max_size=12)
@@ -176,3 +178,23 @@ def _without_language(net: Net) -> object:
     arcs = [(names[a.place], names[a.transition], a.mode, a.weight) for a in net.arcs]
     places = [(p.name, p.kind, p.capacity, len(p.tokens)) for p in net.places]
     return sorted(arcs, key=key), sorted(places, key=key), sorted(t.name for t in net.transitions)
+
+
+@_SETTINGS
+@given(st.lists(elements(), max_size=3))
+def test_the_data_of_a_token_keep_every_name_and_text(inner: list[str]) -> None:
+    text = "".join(inner)
+    space = "http://www.gridworkflow.org/gworkflowdl"
+    [token] = _read_tokens([f"<token><data>{text}</data></token>"])
+    kept = element_of(token.value or "")
+    assert kept is not None
+
+    assert _expanded(kept) == _expanded(etree.fromstring(f'<data xmlns="{space}">{text}</data>'))
+
+
+def _expanded(data: etree._Element) -> list[object]:
+    return [
+        (node.tag, node.text, node.tail if node not in list(data) else None, dict(node.attrib))
+        for node in data.iter("*")
+        if node is not data
+    ]
