@@ -57,6 +57,7 @@ class Part:
     """A part, its children in the order of the file, and what is said of it beside the net."""
 
     elements: list[etree._Element] = field(default_factory=list)
+    by_name: dict[str, list[etree._Element]] = field(default_factory=dict)
     annotations: dict[str, object] = field(default_factory=dict)
     other_languages: dict[str, object] = field(default_factory=dict)
     original_id: str | None = None
@@ -64,7 +65,7 @@ class Part:
 
     def of(self, name: str) -> list[etree._Element]:
         """The children of that name."""
-        return [element for element in self.elements if local_name(element) == name]
+        return self.by_name.get(name, [])
 
 
 def read_part(source: XmlSource, element: etree._Element, what: str) -> Part:
@@ -133,6 +134,7 @@ def _sorted_out(
         latest = max(latest, rank)
         seen.add(name)
         part.elements.append(child)
+        part.by_name.setdefault(name, []).append(child)
 
 
 def _unknown_attributes(

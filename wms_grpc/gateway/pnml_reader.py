@@ -177,8 +177,10 @@ class _Reader:
     def _restored(self, identity: str, ours: Mapping[str, object]) -> str:
         """The id that a node had before it was written here."""
         before = ours.get("id")
-        taken = before in self._ids or before in self._model_ids.values()
-        restored = before if isinstance(before, str) and not taken else identity
+        restored = identity
+        if isinstance(before, str) and before not in self._ids:
+            self._ids.add(before)
+            restored = before
         self._model_ids[identity] = restored
         return restored
 

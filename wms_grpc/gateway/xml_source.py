@@ -222,9 +222,11 @@ def children(element: etree._Element) -> Iterator[etree._Element]:
 
 def local_name(element: etree._Element) -> str:
     """The element's name without its namespace."""
-    return etree.QName(element).localname
+    name = str(element.tag)
+    return name[name.rfind("}") + 1 :]
 
 
 def namespace(element: etree._Element) -> str:
     """The element's namespace; empty: none."""
-    return etree.QName(element).namespace or ""
+    name = str(element.tag)
+    return name[1 : name.rfind("}")] if name.startswith("{") else ""
