@@ -8,7 +8,7 @@ from typing import Final
 from lxml import etree
 
 from wms_grpc.gateway.bpel_links import condition_of
-from wms_grpc.gateway.xml_reading import XmlSource, children, local_name
+from wms_grpc.gateway.xml_source import XmlSource, children, local_name
 
 __all__ = [
     "DECLARATIONS",

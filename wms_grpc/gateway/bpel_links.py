@@ -16,7 +16,7 @@ from typing import Final
 from lxml import etree
 
 from wms_grpc.gateway.model import MAX_EXPRESSION
-from wms_grpc.gateway.xml_reading import XmlSource, children, local_name
+from wms_grpc.gateway.xml_source import XmlSource, children, local_name
 
 __all__ = ["Link", "Links", "condition_of", "is_opaque", "join_condition", "links_of"]
 

@@ -20,7 +20,7 @@ from wms_grpc.gateway.bpel_activities import activity_children, branches_of, is_
 from wms_grpc.gateway.bpel_links import Link, Links, condition_of, join_condition
 from wms_grpc.gateway.bpel_tasks import Tasks
 from wms_grpc.gateway.model import MAX_NODES
-from wms_grpc.gateway.xml_reading import XmlSource, local_name
+from wms_grpc.gateway.xml_source import XmlSource, local_name
 
 __all__ = ["NetBuilder"]
 

@@ -23,7 +23,7 @@ from wms_grpc.gateway.bpel_links import links_of
 from wms_grpc.gateway.bpel_net import NetBuilder
 from wms_grpc.gateway.bpel_tasks import Tasks
 from wms_grpc.gateway.model import MAX_TOKEN, Bundle, Translation, Workflow
-from wms_grpc.gateway.xml_reading import (
+from wms_grpc.gateway.xml_source import (
     XmlSource,
     children,
     local_name,

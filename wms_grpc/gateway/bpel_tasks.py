@@ -11,7 +11,7 @@ from lxml import etree
 from wms_grpc.domain.tasks import CustomWork, NoopWork, Task, WaitWork, Work
 from wms_grpc.gateway.bpel_links import condition_of
 from wms_grpc.gateway.model import MAX_TOKEN, Position
-from wms_grpc.gateway.xml_reading import XmlSource, children, local_name
+from wms_grpc.gateway.xml_source import XmlSource, children, local_name
 
 __all__ = ["Tasks", "seconds_of"]
 

@@ -8,7 +8,7 @@ from typing import Final
 from lxml import etree
 
 from wms_grpc.gateway.model import MAX_EXPRESSION, FindingSeverity
-from wms_grpc.gateway.xml_reading import XmlSource, children, local_name, namespace
+from wms_grpc.gateway.xml_source import XmlSource, children, local_name, namespace
 
 __all__ = ["APPLICATIONS", "Left", "Parts", "text_of"]
 

@@ -18,7 +18,7 @@ from wms_grpc.gateway.jsdl_parts import APPLICATIONS, Left, Parts
 from wms_grpc.gateway.jsdl_resources import Resources, read_resources
 from wms_grpc.gateway.jsdl_staging import Staging, read_staging
 from wms_grpc.gateway.model import Bundle, Position, Translation, Workflow
-from wms_grpc.gateway.xml_reading import XmlSource, local_name, namespace, parsed, root_name
+from wms_grpc.gateway.xml_source import XmlSource, local_name, namespace, parsed, root_name
 
 __all__ = ["Jsdl"]
 

@@ -14,7 +14,7 @@ from typing import Final
 from lxml import etree
 
 from wms_grpc.gateway.jsdl_parts import Left, Parts, text_of
-from wms_grpc.gateway.xml_reading import XmlSource
+from wms_grpc.gateway.xml_source import XmlSource
 
 __all__ = ["Resources", "read_resources"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from lxml import etree
 
 from wms_grpc.gateway.jsdl_parts import Left, Parts, text_of
-from wms_grpc.gateway.xml_reading import XmlSource
+from wms_grpc.gateway.xml_source import XmlSource
 
 __all__ = ["Staging", "read_staging"]
 
