@@ -7,19 +7,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from ewms_bundle import collect
 from wms_grpc.gateway.analysed import analysed
 from wms_grpc.gateway.languages import READERS, WRITERS, read, write
 from wms_grpc.gateway.model import Bundle, Finding, Refused, Translation, Written
 
 __all__ = ["app"]
-
-_LARGEST_FILE: Final = 16 << 20
-_LARGEST_BUNDLE: Final = 64 << 20
-_MOST_FILES: Final = 10_000
 
 app = typer.Typer()
 
@@ -70,29 +67,14 @@ def analyze(file: File, language: From = "", as_json: Json = False) -> None:
 
 
 def _bundle(main: Path) -> Bundle:
-    """The file, and those below its folder, as far as a bundle may hold them."""
     try:
-        files = {main.name: main.read_bytes()}
+        collected = collect(main)
     except OSError as error:
         typer.echo(f"ewms: {main}: {error.strerror}", err=True)
         raise typer.Exit(1) from None
-    size = len(files[main.name])
-    for path in _beside(main):
-        if size + path.stat().st_size > _LARGEST_BUNDLE or len(files) >= _MOST_FILES:
-            typer.echo(f"ewms: not everything below {main.parent} fits a bundle", err=True)
-            break
-        files[path.relative_to(main.parent).as_posix()] = path.read_bytes()
-        size += path.stat().st_size
-    return Bundle(files, main.name)
-
-
-def _beside(main: Path) -> Iterator[Path]:
-    for path in sorted(main.parent.rglob("*")):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(main.parent).parts)
-        if is_hidden or path == main or path.is_symlink() or not path.is_file():
-            continue
-        if path.stat().st_size <= _LARGEST_FILE:
-            yield path
+    if not collected.is_whole:
+        typer.echo(f"ewms: not everything below {main.parent} fits a bundle", err=True)
+    return Bundle(collected.files, collected.main)
 
 
 def _output(written: Written, into: Path | None) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from ewms.wms.v1 import (
+    planning_service_pb2,
     task_directive_service_pb2,
     taskforce_service_pb2,
     tms_service_pb2,
@@ -29,6 +30,7 @@ from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listena
 from ewms_rpc.stacks import StackMembers
 from ewms_rpc.tls import client_tls
 from wms_grpc.api.errors import rpc_error
+from wms_grpc.api.planning_service import PlanningService
 from wms_grpc.api.submissions import further_violations
 from wms_grpc.api.task_directive_service import TaskDirectiveService
 from wms_grpc.api.taskforce_service import TaskforceService
@@ -209,6 +211,7 @@ class _Parts:
                 taskforce_service_pb2, "TaskforceService", TaskforceService(store, self._feed)
             ),
             _service(tms_service_pb2, "TmsService", tms_service),
+            _service(planning_service_pb2, "PlanningService", PlanningService(store)),
         ]
 
     def metrics(self) -> list[MetricSource]:

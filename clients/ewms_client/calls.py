@@ -12,10 +12,12 @@ from uuid import uuid4
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from ewms.wms.v1 import planning_service_pb2 as planning_pb2
 from ewms.wms.v1 import task_directive_service_pb2 as directives_pb2
 from ewms.wms.v1 import task_pb2, taskforce_pb2, workflow_pb2
 from ewms.wms.v1 import taskforce_service_pb2 as taskforces_pb2
 from ewms.wms.v1 import workflow_service_pb2 as workflows_pb2
+from ewms.wms.v1.planning_service_pb2_grpc import PlanningServiceStub
 from ewms.wms.v1.task_directive_service_pb2_grpc import TaskDirectiveServiceStub
 from ewms.wms.v1.taskforce_service_pb2_grpc import TaskforceServiceStub
 from ewms.wms.v1.workflow_service_pb2_grpc import WorkflowServiceStub
@@ -24,6 +26,7 @@ from ewms_client.documents import Submission, read_submission
 from ewms_client.paging import each_item
 
 if TYPE_CHECKING:
+    from ewms.wms.v1.planning_service_pb2_grpc import PlanningServiceAsyncStub
     from ewms.wms.v1.task_directive_service_pb2_grpc import TaskDirectiveServiceAsyncStub
     from ewms.wms.v1.taskforce_service_pb2_grpc import TaskforceServiceAsyncStub
     from ewms.wms.v1.workflow_service_pb2_grpc import WorkflowServiceAsyncStub
@@ -48,6 +51,7 @@ class WmsCalls:
         self._workflows: WorkflowServiceAsyncStub = WorkflowServiceStub(channel)
         self._directives: TaskDirectiveServiceAsyncStub = TaskDirectiveServiceStub(channel)
         self._taskforces: TaskforceServiceAsyncStub = TaskforceServiceStub(channel)
+        self._planning: PlanningServiceAsyncStub = PlanningServiceStub(channel)
 
     async def submit(
         self, workflow: Submission, *, request_id: str | None = None, validate_only: bool = False
@@ -61,6 +65,27 @@ class WmsCalls:
         request.request_id = request_id or request.request_id or str(uuid4())
         request.validate_only = validate_only or request.validate_only
         return await self._call(self._workflows.SubmitWorkflow, request)
+
+    async def translate(
+        self,
+        files: Mapping[str, bytes],
+        main: str,
+        *,
+        language: str = "",
+        to: str = "",
+        cluster_location: str = "",
+    ) -> planning_pb2.TranslateWorkflowResponse:
+        """Make of a workflow in any language a request, and with `to` the same in another one.
+
+        Without a request in the answer, its findings say what forbids it.
+        """
+        request = planning_pb2.TranslateWorkflowRequest(
+            bundle=planning_pb2.Bundle(files=files, main=main),
+            language=language,
+            to=to,
+            cluster_location=cluster_location,
+        )
+        return await self._call(self._planning.TranslateWorkflow, request)
 
     async def get_workflow(
         self, workflow_id: str, *, read_mask: Iterable[str] = ()

@@ -199,6 +199,7 @@ class Client:
     get_taskforce = _blocking(AsyncClient.get_taskforce)
     list_taskforces = _iterating(AsyncClient.list_taskforces)
     public_queues = _blocking(AsyncClient.public_queues)
+    translate = _blocking(AsyncClient.translate)
     signal = _blocking(AsyncClient.signal)
     close_queue = _blocking(AsyncClient.close_queue)
     dead_letters = _iterating(AsyncClient.dead_letters)

@@ -12,12 +12,11 @@ from typing import Annotated, TypeVar
 import typer
 from google.protobuf.message import Message
 
-from ewms.wms.v1 import workflow_service_pb2
 from ewms_client import resource_tables as tables
 from ewms_client.async_client import AsyncClient
-from ewms_client.command_files import read_document
-from ewms_client.documents import message_from_json, to_json
+from ewms_client.documents import to_json
 from ewms_client.event_commands import consume, dead_letters, publish
+from ewms_client.other_languages import request_of_file
 from ewms_client.steering_commands import (
     abort,
     add_workers,
@@ -52,7 +51,13 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command()
 def submit(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON; - is standard input.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="JSON of EWMS (- is standard input), or a workflow in another language.",
+        ),
+    ],
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE")] = None,
     priority: Annotated[int | None, typer.Option(help="0 to 100, high first.")] = None,
@@ -60,14 +65,19 @@ def submit(
         str | None, typer.Option(help="The same id again submits nothing twice.")
     ] = None,
     validate_only: Annotated[bool, typer.Option("--validate-only")] = False,
+    language: Annotated[
+        str, typer.Option("--from", help="The file's language. Default: by its content.")
+    ] = "",
+    location: Annotated[
+        str, typer.Option(help="Where jobs of another language run that do not say it.")
+    ] = "",
     wms: Wms = WMS_DEFAULT,
     as_json: Json = False,
 ) -> None:
     """Submit a workflow; print its id alone on the last line."""
 
     async def command(client: AsyncClient) -> None:
-        document = await asyncio.to_thread(read_document, file)
-        request = message_from_json(document, workflow_service_pb2.SubmitWorkflowRequest())
+        request = await request_of_file(client, file, language, location)
         if name is not None:
             request.name = name
         if priority is not None:
