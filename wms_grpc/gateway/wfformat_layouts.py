@@ -143,6 +143,8 @@ class _Reading:
         said = self._object(task, "a task")
         label = self._text(said, "name", task) if "name" in said else ""
         known = ("id", "name", "parents", "children", "inputFiles", "outputFiles")
+        # Some writers measure in the specification.
+        measured = {key: said[key] for key in said if key in _MEASURED_IN_TASK}
         return Entry(
             id=self._text(said, "id", task),
             label=label,
@@ -151,18 +153,20 @@ class _Reading:
             children=self._references(said, "children"),
             inputs=self._references(said, "inputFiles"),
             outputs=self._references(said, "outputFiles"),
-            rest={key: value for key, value in said.items() if key not in known},
+            measured=measured,
+            rest={k: v for k, v in said.items() if k not in known and k not in measured},
         )
 
     def _executions(self, where: JsonValue, entries: Sequence[Entry]) -> dict[str, object]:
         execution = self._object(where, "`execution`")
         by_id = {entry.id: entry for entry in entries}
+        executed: set[str] = set()
         strays: list[object] = []
         for task in self._list(execution, "tasks"):
             said = self._object(task, "a task")
             name = self._text(said, "id", task)
             entry = by_id.get(name)
-            if entry is None or entry.measured:
+            if entry is None or name in executed:
                 words = "no task has this id" if entry is None else "it is here a second time"
                 self._report.tell(
                     "UNKNOWN_EXECUTION",
@@ -172,7 +176,8 @@ class _Reading:
                 )
                 strays.append(task.plain())
                 continue
-            entry.measured = {key: value for key, value in said.items() if key != "id"}
+            executed.add(name)
+            entry.measured |= {key: value for key, value in said.items() if key != "id"}
         rest: dict[str, object] = {k: v.plain() for k, v in execution.items() if k != "tasks"}
         return {**rest, "tasks": strays} if strays else rest
 

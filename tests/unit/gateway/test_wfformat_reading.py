@@ -144,6 +144,14 @@ def test_the_old_layout_is_read_by_id_and_refers_by_name() -> None:
     assert annotations["wms"] == {"name": "Makeflow", "version": "7.1"}  # type: ignore[index]
 
 
+def test_times_may_stand_in_the_specification_too() -> None:
+    document = _document({"id": "a", "runtimeInSeconds": 3, "avgCPU": 7}, {"id": "b"})
+    document["workflow"]["execution"]["tasks"][0] = {"id": "a", "coreCount": 2}  # type: ignore[index]
+    translation = _read(document)
+    assert measured_durations(translation.workflow) == {"a": 3, "b": 10}
+    assert _work(translation, "a").n_cores == 2
+
+
 def test_names_may_repeat_and_ids_may_not() -> None:
     translation = _read(_document({"id": "a", "name": "same"}, {"id": "b", "name": "same"}))
     assert [task.name for task in translation.workflow.tasks] == ["a", "b"]
