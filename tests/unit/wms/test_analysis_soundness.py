@@ -146,11 +146,18 @@ def test_weights_that_fit_are_sound_by_a_search() -> None:
     assert (outcome, reason[:15]) == ("sound", "by a search of ")
 
 
-def test_a_read_place_is_left_and_a_written_one_replaced() -> None:
+def test_a_read_place_is_left_and_a_written_one_keeps_its_number() -> None:
     net = net_of("a: i -> p q", "b: p q? -> r", "c: r q -> o")
     assert _outcome(net)[0] == "sound"
-    net = net_of("a: i -> 3*p q", "b: q -> p! r", "c: r p -> o")
+    net = net_of("a: i -> 3*p q", "b: q -> p! r", "c: r 3*p -> o")
     assert _outcome(net)[0] == "sound"
+    net = net_of("a: i -> q", "b: q -> p! r", "c: r -> o p", "d: p o -> o")
+    assert set(never_occurring(indexed(net))) == {1, 2, 3}
+
+
+def test_what_is_read_is_another_token_than_what_is_taken() -> None:
+    assert _outcome(net_of("a: i -> p", "b: p p? -> o"))[0] == "unsound"
+    assert _outcome(net_of("a: i -> 2*p", "b: p p? -> q", "c: q p -> o"))[0] == "sound"
 
 
 def test_a_place_that_is_full_holds_up_what_puts_into_it() -> None:
