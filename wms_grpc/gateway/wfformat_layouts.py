@@ -17,22 +17,10 @@ from wms_grpc.gateway.report import Report
 
 __all__ = ["Entry", "Files", "Instance", "Reference", "read_instance"]
 
-_MEASURED_IN_TASK = (
-    "runtimeInSeconds",
-    "command",
-    "cores",
-    "coreCount",
-    "avgCPU",
-    "readBytes",
-    "writtenBytes",
-    "memoryInBytes",
-    "energy",
-    "energyInKWh",
-    "avgPower",
-    "avgPowerInW",
-    "priority",
-    "machine",
-    "machines",
+_LARGEST_SIZE = 1 << 62
+_MEASURED_IN_TASK = frozenset(
+    "runtimeInSeconds command cores coreCount avgCPU readBytes writtenBytes memoryInBytes energy "
+    "energyInKWh avgPower avgPowerInW priority machine machines".split()
 )
 
 
@@ -228,19 +216,18 @@ class _Reading:
         if more := {key: value.plain() for key, value in said.items() if key not in known}:
             files.rest.setdefault(file, {}).update(more)
         value = said.get("sizeInBytes")
-        if value is None:
+        if value is None or value.value is None:
             return
-        size = value.value
-        if isinstance(size, bool) or not isinstance(size, (int, float)) or size < 0:
-            raise self._refuse("WRONG_TYPE", "`sizeInBytes` is no number of bytes", value)
-        if files.sizes.setdefault(file, int(size)) != int(size):
-            self._report.tell(
-                "DIFFERENT_SIZES",
-                f"{file[:100]} has {int(size)} bytes here and {files.sizes[file]} before, "
-                "which is kept",
-                self._lines.at(value.offset),
-                file,
-            )
+        size = _number_of_bytes(value)
+        if size is None:
+            files.rest.setdefault(file, {})["sizeInBytes"] = value.plain()
+            code, words = "BAD_VALUE", f"the size of {file[:100]} is no number of bytes"
+        elif files.sizes.setdefault(file, size) != size:
+            code = "DIFFERENT_SIZES"
+            words = f"{file[:100]} has {size} bytes here; {files.sizes[file]} before are kept"
+        else:
+            return
+        self._report.tell(code, words, self._lines.at(value.offset), file)
 
     def _tasks(self, parent: dict[str, JsonValue], where: JsonValue) -> Iterator[JsonValue]:
         tasks = self._there(parent, "tasks", where)
@@ -293,3 +280,10 @@ class _Reading:
 
     def _refuse(self, code: str, message: str, where: JsonValue) -> Refused:
         return self._lines.refuse(code, message, where.offset)
+
+
+def _number_of_bytes(value: JsonValue) -> int | None:
+    size = value.value
+    if isinstance(size, bool) or not isinstance(size, (int, float)):
+        return None
+    return int(size) if 0 <= size <= _LARGEST_SIZE else None
