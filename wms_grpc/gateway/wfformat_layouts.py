@@ -9,61 +9,32 @@ tool for migration. 1.6 adds to 1.5 what is optional.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from wms_grpc.gateway.model import MAX_NODES, Refused
 from wms_grpc.gateway.positioned_json import JsonValue, Lines
 from wms_grpc.gateway.report import Report
+from wms_grpc.gateway.wfformat_parts import Entry, Files, Instance, Reference
 
-__all__ = ["Entry", "Files", "Instance", "Reference", "read_instance"]
+__all__ = ["read_instance"]
 
 _LARGEST_SIZE = 1 << 62
-_MEASURED_IN_TASK = frozenset(
-    "runtimeInSeconds command cores coreCount avgCPU readBytes writtenBytes memoryInBytes energy "
-    "energyInKWh avgPower avgPowerInW priority machine machines".split()
+_MEASURED_IN_TASK = (
+    "runtimeInSeconds",
+    "command",
+    "cores",
+    "coreCount",
+    "avgCPU",
+    "readBytes",
+    "writtenBytes",
+    "memoryInBytes",
+    "energy",
+    "energyInKWh",
+    "avgPower",
+    "avgPowerInW",
+    "priority",
+    "machine",
+    "machines",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A name of a task or file, and where it stands."""
-
-    name: str
-    offset: int
-
-
-@dataclass(slots=True)
-class Entry:
-    """A task. `measured` is what an execution said of it, `rest` what else the file says."""
-
-    id: str
-    label: str
-    offset: int
-    parents: list[Reference]
-    children: list[Reference]
-    inputs: list[Reference]
-    outputs: list[Reference]
-    measured: dict[str, JsonValue] = field(default_factory=dict)
-    rest: dict[str, JsonValue] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Files:
-    """The sizes of files in bytes, and what else is said of them, by their ids."""
-
-    sizes: dict[str, int] = field(default_factory=dict)
-    rest: dict[str, dict[str, object]] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Instance:
-    """A file; `rest` is what it says beside tasks and files."""
-
-    version: str
-    name: str
-    entries: list[Entry]
-    files: Files
-    rest: dict[str, object]
 
 
 def read_instance(root: JsonValue, lines: Lines, report: Report) -> Instance:
