@@ -1,4 +1,4 @@
-"""A net by numbers, for its analysis: what each transition takes, reads, puts and writes.
+"""A net by numbers, for its analysis: what each transition takes, reads and puts.
 
 Only the control part: data places belong to the broker, which moves their tokens by itself.
 """
@@ -22,8 +22,9 @@ class IndexedNet:
     """A net whose places and transitions are numbers.
 
     `place_names` and `transition_names` are what people call them: for a transition the name of
-    its task, where it has one; those of `unnamed` have neither name nor task. `takes`, `reads`,
-    `puts` and `writes` have for each transition the places and how many tokens.
+    its task, where it has one; those of `unnamed` have neither name nor task. `takes`, `reads`
+    and `puts` have for each transition the places and how many tokens. What is written must be
+    there and stays, so it counts as read; what is read are other tokens than those taken.
     """
 
     place_names: Sequence[str]
@@ -31,7 +32,6 @@ class IndexedNet:
     takes: Sequence[Mapping[int, int]]
     reads: Sequence[Mapping[int, int]]
     puts: Sequence[Mapping[int, int]]
-    writes: Sequence[Mapping[int, int]]
     capacities: Mapping[int, int]
     marking: Marking
     has_conditions: bool
@@ -43,7 +43,6 @@ class IndexedNet:
         return (
             not self.capacities
             and not any(self.reads)
-            and not any(self.writes)
             and all(
                 weight == 1
                 for arcs in (self.takes, self.puts)
@@ -63,19 +62,14 @@ class IndexedNet:
         return self._turned(self.puts)
 
     @cached_property
-    def fillers(self) -> Sequence[Sequence[int]]:
-        """For each place, the transitions that put or write into it."""
-        return self._turned(self.puts, self.writes)
-
-    @cached_property
     def into(self) -> Sequence[Sequence[int]]:
         """For each place, the transitions that an arc comes from; reading is taking and giving."""
-        return self._turned(self.puts, self.writes, self.reads)
+        return self._turned(self.puts, self.reads)
 
     @cached_property
     def out_of(self) -> Sequence[Sequence[int]]:
-        """For each place, the transitions that an arc goes to; writing is taking what is there."""
-        return self._turned(self.takes, self.writes, self.reads)
+        """For each place, the transitions that an arc goes to; reading is taking and giving."""
+        return self._turned(self.takes, self.reads)
 
     @cached_property
     def sources(self) -> Sequence[int]:
@@ -116,9 +110,8 @@ def indexed(net: Net) -> IndexedNet:
         place_names=[place.name or place.id for place in places],
         transition_names=[t.task or t.name or t.id for t in net.transitions],
         takes=sides["take"],
-        reads=sides["read"],
+        reads=[_larger(*both) for both in zip(sides["read"], sides["write"], strict=True)],
         puts=sides["put"],
-        writes=sides["write"],
         capacities={i: p.capacity for i, p in enumerate(places) if p.capacity is not None},
         marking=tuple((i, len(p.tokens)) for i, p in enumerate(places) if p.tokens),
         has_conditions=any(transition.conditions for transition in net.transitions),
@@ -126,6 +119,12 @@ def indexed(net: Net) -> IndexedNet:
             i for i, t in enumerate(net.transitions) if not t.name and t.task is None
         ),
     )
+
+
+def _larger(one: Mapping[int, int], other: Mapping[int, int]) -> Mapping[int, int]:
+    if not other:
+        return one
+    return {place: max(one.get(place, 0), other.get(place, 0)) for place in {**one, **other}}
 
 
 def reached(starts: Iterable[int], neighbours: Sequence[Iterable[int]]) -> set[int]:

@@ -60,8 +60,8 @@ def search(
 ) -> Search:
     """Return what is found among the markings that can be reached, the nearest first.
 
-    It ends early at the bounds, and where tokens become ever more, which only nets without room
-    to run out of and without written places are asked for.
+    It ends early at the bounds, and where tokens become ever more; that is looked for in nets whose
+    places have room without bounds.
     """
     return _Searching(net, most_markings, clock() + most_seconds, clock).run()
 
@@ -79,7 +79,7 @@ class _Searching:
         self._found_from: list[int] = []
         self._n_entries = 0
         self._n_looked_at = 0
-        self._can_grow = not net.capacities and not any(net.writes)
+        self._can_grow = not net.capacities
         self._always, self._by_place = _triggers(net)
 
     def run(self) -> Search:
@@ -148,24 +148,29 @@ class _Searching:
     def _after(self, counts: dict[int, int], transition: int) -> Marking | None:
         net = self._net
         takes, puts = net.takes[transition], net.puts[transition]
-        for side in (takes, net.reads[transition]):
-            for place, weight in side.items():
-                if counts.get(place, 0) < weight:
-                    return None
+        for place, weight in takes.items():
+            if counts.get(place, 0) < weight:
+                return None
+        for place, weight in net.reads[transition].items():
+            if counts.get(place, 0) < weight + takes.get(place, 0):
+                return None
         after = dict(counts)
         for place, weight in takes.items():
             after[place] -= weight
         for place, weight in puts.items():
             after[place] = after.get(place, 0) + weight
-        after.update(net.writes[transition])
         if net.capacities and not self._has_room(after, transition):
             return None
         return tuple(sorted((place, count) for place, count in after.items() if count))
 
     def _has_room(self, after: dict[int, int], transition: int) -> bool:
-        capacities = self._net.capacities
-        changed = (*self._net.puts[transition], *self._net.writes[transition])
-        return all(after[p] <= capacities.get(p, after[p]) for p in changed)
+        """Whether no place holds more than it may; only what has grown counts."""
+        takes = self._net.takes[transition]
+        return all(
+            weight <= takes.get(place, 0) or after[place] <= self._net.capacities[place]
+            for place, weight in self._net.puts[transition].items()
+            if place in self._net.capacities
+        )
 
 
 def _triggers(net: IndexedNet) -> tuple[Sequence[int], Sequence[Sequence[int]]]:

@@ -56,21 +56,18 @@ def never_occurring(net: IndexedNet) -> dict[int, str]:
             place
             for side in (net.takes[t], net.reads[t])
             for place, weight in side.items()
-            if marked.get(place, 0) < (1 if net.fillers[place] else weight)
+            if marked.get(place, 0) < (1 if net.producers[place] else weight)
         }
         for t in range(len(net.transition_names))
     ]
-    has_room = [
-        all(weight <= net.capacities.get(p, weight) for p, weight in net.puts[t].items())
-        for t in range(len(missing))
-    ]
+    has_room = [_has_ever_room(net, t) for t in range(len(missing))]
     waiting = [t for t, places in enumerate(missing) if not places and has_room[t]]
     never = dict.fromkeys(range(len(missing)))
     for transition in waiting:
         del never[transition]
     while waiting:
         transition = waiting.pop()
-        for place in (*net.puts[transition], *net.writes[transition]):
+        for place in net.puts[transition]:
             for consumer in net.out_of[place]:
                 missing[consumer].discard(place)
                 if consumer in never and not missing[consumer] and has_room[consumer]:
@@ -79,12 +76,20 @@ def never_occurring(net: IndexedNet) -> dict[int, str]:
     return {t: _why_never(net, missing[t], marked) for t in never}
 
 
+def _has_ever_room(net: IndexedNet, transition: int) -> bool:
+    takes = net.takes[transition]
+    return all(
+        weight <= max(net.capacities.get(place, weight), takes.get(place, 0))
+        for place, weight in net.puts[transition].items()
+    )
+
+
 def _why_never(net: IndexedNet, missing: Collection[int], marked: Mapping[int, int]) -> str:
     if not missing:
         return "there is no room for what it puts"
-    place = min(missing, key=lambda place: (len(net.fillers[place]), place))
+    place = min(missing, key=lambda place: (len(net.producers[place]), place))
     name = net.place_names[place]
-    fillers = [net.transition_names[t] for t in net.fillers[place]]
+    fillers = [net.transition_names[t] for t in net.producers[place]]
     if fillers:
         return f"{name} is filled only by {first_few(fillers, 3)}, and that never starts"
     few = "too few tokens" if marked.get(place) else "no token"
@@ -133,7 +138,7 @@ def _neighbours(net: IndexedNet, *, is_forwards: bool) -> list[list[int]]:
     n_places = len(net.place_names)
     by_place = net.out_of if is_forwards else net.into
     around: list[list[int]] = [[n_places + t for t in arcs] for arcs in by_place]
-    sides = (net.puts if is_forwards else net.takes, net.reads, net.writes)
+    sides = (net.puts if is_forwards else net.takes, net.reads)
     for transition in range(len(net.transition_names)):
         around.append([place for side in sides for place in side[transition]])
     return around

@@ -142,9 +142,10 @@ class _Reading:
         stdin = application.text("Input")
         inputs = list(staging.inputs(name))
         for file in (executable, stdin):
-            if file and file not in staging.local() and not _ABSOLUTE.match(file):
-                self._check_file(file, application.element)
-                inputs += [stdin] if file == stdin else []
+            local = file.removeprefix("./")
+            if file and local not in staging.local() and not _ABSOLUTE.match(file):
+                self._check_file(local, application.element)
+                inputs += [local] if file == stdin else []
         work = BatchWork(
             executable=executable,
             arguments=tuple(text for _, text in application.texts("Argument")),

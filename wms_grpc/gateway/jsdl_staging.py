@@ -59,7 +59,7 @@ def read_staging(
 
 def _read_one(element: etree._Element, staging: Staging, source: XmlSource, left: Left) -> None:
     parts = Parts(source, element, left)
-    file = parts.text("FileName")
+    file = parts.text("FileName").removeprefix("./")
     if not file:
         left.keep(element, "no file is named", "MISSING_FIELD", "error")
         return

@@ -20,6 +20,7 @@ __all__ = ["JsonValue", "Lines", "decoded", "parse_json"]
 
 MAX_VALUES: Final = 3_000_000
 _MAX_DIGITS: Final = 1_000
+"""Of one number, before it is looked at."""
 
 _TOKEN: Final = re.compile(
     r"[ \t\r\n]*+(?:"
@@ -162,12 +163,10 @@ class _Parser:
             return _WORDS[word]
         if len(word) > _MAX_DIGITS:
             raise self._refuse("SYNTAX", "a number of more digits than anything has")
-        if word.lstrip("-").isdigit():
-            return int(word)
         number = float(word)
         if math.isinf(number):
-            raise self._refuse("SYNTAX", f"{word} is larger than numbers are here")
-        return number
+            raise self._refuse("SYNTAX", f"{word[:40]} is larger than numbers are here")
+        return int(word) if word.lstrip("-").isdigit() else number
 
     def _string(self, word: str) -> str:
         if len(word) > MAX_TOKEN:

@@ -9,14 +9,15 @@ tool for migration. 1.6 adds to 1.5 what is optional.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from wms_grpc.gateway.model import MAX_NODES, Refused
 from wms_grpc.gateway.positioned_json import JsonValue, Lines
 from wms_grpc.gateway.report import Report
+from wms_grpc.gateway.wfformat_parts import Entry, Files, Instance, Reference
 
-__all__ = ["Entry", "Files", "Instance", "Reference", "read_instance"]
+__all__ = ["read_instance"]
 
+_LARGEST_SIZE = 1 << 62
 _MEASURED_IN_TASK = (
     "runtimeInSeconds",
     "command",
@@ -34,48 +35,6 @@ _MEASURED_IN_TASK = (
     "machine",
     "machines",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A name of a task or file, and where it stands."""
-
-    name: str
-    offset: int
-
-
-@dataclass(slots=True)
-class Entry:
-    """A task. `measured` is what an execution said of it, `rest` what else the file says."""
-
-    id: str
-    label: str
-    offset: int
-    parents: list[Reference]
-    children: list[Reference]
-    inputs: list[Reference]
-    outputs: list[Reference]
-    measured: dict[str, JsonValue] = field(default_factory=dict)
-    rest: dict[str, JsonValue] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Files:
-    """The sizes of files in bytes, and what else is said of them, by their ids."""
-
-    sizes: dict[str, int] = field(default_factory=dict)
-    rest: dict[str, dict[str, object]] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Instance:
-    """A file; `rest` is what it says beside tasks and files."""
-
-    version: str
-    name: str
-    entries: list[Entry]
-    files: Files
-    rest: dict[str, object]
 
 
 def read_instance(root: JsonValue, lines: Lines, report: Report) -> Instance:
@@ -143,6 +102,8 @@ class _Reading:
         said = self._object(task, "a task")
         label = self._text(said, "name", task) if "name" in said else ""
         known = ("id", "name", "parents", "children", "inputFiles", "outputFiles")
+        # Some writers measure in the specification.
+        measured = {key: said[key] for key in said if key in _MEASURED_IN_TASK}
         return Entry(
             id=self._text(said, "id", task),
             label=label,
@@ -151,18 +112,20 @@ class _Reading:
             children=self._references(said, "children"),
             inputs=self._references(said, "inputFiles"),
             outputs=self._references(said, "outputFiles"),
-            rest={key: value for key, value in said.items() if key not in known},
+            measured=measured,
+            rest={k: v for k, v in said.items() if k not in known and k not in measured},
         )
 
     def _executions(self, where: JsonValue, entries: Sequence[Entry]) -> dict[str, object]:
         execution = self._object(where, "`execution`")
         by_id = {entry.id: entry for entry in entries}
+        executed: set[str] = set()
         strays: list[object] = []
         for task in self._list(execution, "tasks"):
             said = self._object(task, "a task")
             name = self._text(said, "id", task)
             entry = by_id.get(name)
-            if entry is None or entry.measured:
+            if entry is None or name in executed:
                 words = "no task has this id" if entry is None else "it is here a second time"
                 self._report.tell(
                     "UNKNOWN_EXECUTION",
@@ -172,7 +135,8 @@ class _Reading:
                 )
                 strays.append(task.plain())
                 continue
-            entry.measured = {key: value for key, value in said.items() if key != "id"}
+            executed.add(name)
+            entry.measured |= {key: value for key, value in said.items() if key != "id"}
         rest: dict[str, object] = {k: v.plain() for k, v in execution.items() if k != "tasks"}
         return {**rest, "tasks": strays} if strays else rest
 
@@ -223,19 +187,18 @@ class _Reading:
         if more := {key: value.plain() for key, value in said.items() if key not in known}:
             files.rest.setdefault(file, {}).update(more)
         value = said.get("sizeInBytes")
-        if value is None:
+        if value is None or value.value is None:
             return
-        size = value.value
-        if isinstance(size, bool) or not isinstance(size, (int, float)) or size < 0:
-            raise self._refuse("WRONG_TYPE", "`sizeInBytes` is no number of bytes", value)
-        if files.sizes.setdefault(file, int(size)) != int(size):
-            self._report.tell(
-                "DIFFERENT_SIZES",
-                f"{file[:100]} has {int(size)} bytes here and {files.sizes[file]} before, "
-                "which is kept",
-                self._lines.at(value.offset),
-                file,
-            )
+        size = _number_of_bytes(value)
+        if size is None:
+            files.rest.setdefault(file, {})["sizeInBytes"] = value.plain()
+            code, words = "BAD_VALUE", f"the size of {file[:100]} is no number of bytes"
+        elif files.sizes.setdefault(file, size) != size:
+            code = "DIFFERENT_SIZES"
+            words = f"{file[:100]} has {size} bytes here; {files.sizes[file]} before are kept"
+        else:
+            return
+        self._report.tell(code, words, self._lines.at(value.offset), file)
 
     def _tasks(self, parent: dict[str, JsonValue], where: JsonValue) -> Iterator[JsonValue]:
         tasks = self._there(parent, "tasks", where)
@@ -288,3 +251,10 @@ class _Reading:
 
     def _refuse(self, code: str, message: str, where: JsonValue) -> Refused:
         return self._lines.refuse(code, message, where.offset)
+
+
+def _number_of_bytes(value: JsonValue) -> int | None:
+    size = value.value
+    if isinstance(size, bool) or not isinstance(size, (int, float)):
+        return None
+    return int(size) if 0 <= size <= _LARGEST_SIZE else None

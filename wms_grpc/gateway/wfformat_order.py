@@ -15,7 +15,7 @@ from wms_grpc.domain.nets import Dependency
 from wms_grpc.gateway.model import MAX_NODES, Refused
 from wms_grpc.gateway.positioned_json import Lines
 from wms_grpc.gateway.report import Report
-from wms_grpc.gateway.wfformat_layouts import Entry, Reference
+from wms_grpc.gateway.wfformat_parts import Entry, Reference
 
 __all__ = ["Order", "order_of", "refused_duplicate"]
 

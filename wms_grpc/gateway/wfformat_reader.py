@@ -17,8 +17,9 @@ from wms_grpc.domain.words import counted, first_few
 from wms_grpc.gateway.model import Bundle, Finding, FindingSeverity, Refused, Translation, Workflow
 from wms_grpc.gateway.positioned_json import Lines, decoded, parse_json
 from wms_grpc.gateway.report import Report
-from wms_grpc.gateway.wfformat_layouts import Entry, Instance, read_instance
+from wms_grpc.gateway.wfformat_layouts import read_instance
 from wms_grpc.gateway.wfformat_order import Order, order_of, refused_duplicate
+from wms_grpc.gateway.wfformat_parts import Entry, Instance
 from wms_grpc.gateway.wfformat_simulation import Simulation
 
 __all__ = ["WfFormat", "measured_durations"]

@@ -21,6 +21,7 @@ _SCRIPT: Final = (
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._]")
 _LONGEST_NAME: Final = 100
 _LONGEST_SLEEP: Final = 1e9
+_LARGEST_FILE: Final = 1e15
 
 
 class Simulation:
@@ -39,7 +40,8 @@ class Simulation:
         """Return a job. Inputs are (task, file) of those that a task makes; outputs have sizes."""
         arguments = ["-c", _SCRIPT, "simulate", self._slept(seconds)]
         for file, size in outputs.items():
-            arguments += [str(round(size * self._scale)), self._names[file]]
+            written = round(min(size * self._scale, _LARGEST_FILE))
+            arguments += [str(written), self._names[file]]
         return BatchWork(
             executable="/bin/sh",
             arguments=tuple(arguments),

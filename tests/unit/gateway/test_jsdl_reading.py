@@ -154,6 +154,16 @@ def test_files_of_the_submission_must_be_in_the_bundle() -> None:
     assert _job(translation).inputs == ("numbers",)
 
 
+def test_a_file_is_the_same_with_a_dot_before_it() -> None:
+    staging = (
+        "<DataStaging><FileName>run.dat</FileName>"
+        "<Source><URI>ftp://u:p@there/run.dat</URI></Source></DataStaging>"
+    )
+    translation = _read("<posix:Input>./run.dat</posix:Input>", staging)
+    assert not translation.findings
+    assert _job(translation).inputs == ("task:my job.stage_in/run.dat",)
+
+
 def test_what_is_not_translated_is_kept() -> None:
     workflow = Jsdl().read(bundle_of("jsdl", "plot.jsdl")).workflow
     text = json.dumps(dict(workflow.annotations))

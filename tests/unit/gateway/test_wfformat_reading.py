@@ -144,6 +144,30 @@ def test_the_old_layout_is_read_by_id_and_refers_by_name() -> None:
     assert annotations["wms"] == {"name": "Makeflow", "version": "7.1"}  # type: ignore[index]
 
 
+def test_times_may_stand_in_the_specification_too() -> None:
+    document = _document({"id": "a", "runtimeInSeconds": 3, "avgCPU": 7}, {"id": "b"})
+    document["workflow"]["execution"]["tasks"][0] = {"id": "a", "coreCount": 2}  # type: ignore[index]
+    translation = _read(document)
+    assert measured_durations(translation.workflow) == {"a": 3, "b": 10}
+    assert _work(translation, "a").n_cores == 2
+
+
+@pytest.mark.parametrize("number", [-1, 10**300, 1e300, "12", True, None, [1]])
+def test_odd_numbers_are_told_and_never_break_anything(number: object) -> None:
+    document = _document({"id": "a", "outputFiles": ["x"]})
+    document["workflow"]["specification"]["files"] = [{"id": "x", "sizeInBytes": number}]  # type: ignore[index]
+    document["workflow"]["execution"]["tasks"][0] |= {  # type: ignore[index]
+        "runtimeInSeconds": number,
+        "coreCount": number,
+        "priority": number,
+    }
+    for scale in (None, 0.5, 1e308):
+        translation = _read(document, simulate=scale)
+        analysed(translation)
+        told = {finding.code for finding in translation.findings}
+        assert ("BAD_VALUE" in told) == (number is not None)
+
+
 def test_names_may_repeat_and_ids_may_not() -> None:
     translation = _read(_document({"id": "a", "name": "same"}, {"id": "b", "name": "same"}))
     assert [task.name for task in translation.workflow.tasks] == ["a", "b"]
@@ -204,6 +228,7 @@ def test_a_file_in_place_is_no_edge_to_oneself() -> None:
         (b"[1, 2", ("SYNTAX", 1, 6)),
         (b'{"a": 1,\n "a": 2}', ("DUPLICATE_FIELD", 2, 2)),
         (b'{"a": \n 1e999}', ("SYNTAX", 2, 2)),
+        (b'{"a": ' + b"9" * 400 + b"}", ("SYNTAX", 1, 7)),
         (b'{"a": "\\ud800"}', ("SYNTAX", 1, 7)),
         (b'{"a": "\xff"}', ("SYNTAX", 1, 8)),
         (b'{"a": NaN}', ("SYNTAX", 1, 7)),

@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_nets import net_of, random_free_choice_net
 
+from wms_grpc.domain.analysis import Subject, analyze
 from wms_grpc.domain.analysis_free_choice import flaw_of_free_choice_net, is_free_choice
 from wms_grpc.domain.analysis_nets import indexed
 from wms_grpc.domain.analysis_search import search
 from wms_grpc.domain.analysis_soundness import never_occurring, soundness
 from wms_grpc.domain.nets import Dependency, Net, Place, net_of_dependencies
+from wms_grpc.domain.tasks import NoopWork, Task
 
 CHOICES_THAT_DO_NOT_FIT = net_of(
     "fork: i -> p q",
@@ -75,6 +77,24 @@ def test_whatever_the_method_the_answer_is_what_the_definition_says(
         assert by_definition is None or by_definition == (outcome == "sound"), reason
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.integers(1, 6), st.data())
+def test_what_dependencies_are_said_to_be_their_net_is(n_tasks: int, data: st.DataObject) -> None:
+    names = [f"t{n}" for n in range(n_tasks)]
+    some = st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True)
+    pairs = data.draw(st.lists(st.tuples(some, some), max_size=4))
+    dependencies = [Dependency(tuple(parents), tuple(children)) for parents, children in pairs]
+    tasks = [Task(name, NoopWork()) for name in names]
+    found = {finding.code for finding in analyze(Subject(tasks, dependencies))}
+    net = net_of_dependencies(names, dependencies)
+    if "SOUND" in found:
+        assert _is_sound_by_definition(net)
+        assert _outcome(net)[0] == "sound"
+    else:
+        assert "CYCLE" in found
+        assert _outcome(net)[0] != "sound"
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 10))
 def test_what_is_said_never_to_occur_does_not(seed: int, n_steps: int) -> None:
@@ -126,11 +146,18 @@ def test_weights_that_fit_are_sound_by_a_search() -> None:
     assert (outcome, reason[:15]) == ("sound", "by a search of ")
 
 
-def test_a_read_place_is_left_and_a_written_one_replaced() -> None:
+def test_a_read_place_is_left_and_a_written_one_keeps_its_number() -> None:
     net = net_of("a: i -> p q", "b: p q? -> r", "c: r q -> o")
     assert _outcome(net)[0] == "sound"
-    net = net_of("a: i -> 3*p q", "b: q -> p! r", "c: r p -> o")
+    net = net_of("a: i -> 3*p q", "b: q -> p! r", "c: r 3*p -> o")
     assert _outcome(net)[0] == "sound"
+    net = net_of("a: i -> q", "b: q -> p! r", "c: r -> o p", "d: p o -> o")
+    assert set(never_occurring(indexed(net))) == {1, 2, 3}
+
+
+def test_what_is_read_is_another_token_than_what_is_taken() -> None:
+    assert _outcome(net_of("a: i -> p", "b: p p? -> o"))[0] == "unsound"
+    assert _outcome(net_of("a: i -> 2*p", "b: p p? -> q", "c: q p -> o"))[0] == "sound"
 
 
 def test_a_place_that_is_full_holds_up_what_puts_into_it() -> None:
