@@ -116,6 +116,40 @@ def test_killed_engines_start_no_job_twice(stack: RunningStack, tmp_path: Path) 
     assert sorted(lines(ledger)) == sorted(names)
 
 
+def test_a_dag_of_htcondor_is_submitted_as_it_is(stack: RunningStack, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    (tmp_path / "node.sub").write_text(
+        f"""executable = /bin/sh
+arguments = "-c 'echo $(name) >> {ledger}'"
+queue
+"""
+    )
+    (tmp_path / "diamond.dag").write_text(
+        "".join(f"JOB {name} node.sub\nVARS {name} name=\"{name}\"\n" for name in "ABCD")
+        + "PARENT A CHILD B C\nPARENT B C CHILD D\nRETRY B 2\n"
+    )
+
+    workflow_id = ewms(stack, "submit", str(tmp_path / "diamond.dag")).splitlines()[-1]
+
+    assert "SUCCEEDED" in ewms(stack, "watch", workflow_id)
+    ran = lines(ledger)
+    assert (sorted(ran), ran[0], ran[-1]) == (["A", "B", "C", "D"], "A", "D")
+
+
+def test_what_is_not_run_yet_is_refused_in_words(stack: RunningStack, tmp_path: Path) -> None:
+    dag = tmp_path / "scripted.dag"
+    dag.write_text("JOB A a.sub\nSCRIPT POST A /bin/true\n")
+    (tmp_path / "a.sub").write_text("executable = /bin/true\nqueue\n")
+
+    refused = subprocess.run(
+        [EWMS, "submit", str(dag), "--wms", stack.wms], capture_output=True, text=True, timeout=60
+    )
+
+    assert refused.returncode != 0
+    assert "a script after it is not run yet [A]" in refused.stderr
+    assert ewms(stack, "list", "--filter", 'name = "scripted"', "--json") == ""
+
+
 def lines(ledger: Path) -> list[str]:
     return ledger.read_text().split() if ledger.exists() else []
 
