@@ -125,7 +125,7 @@ queue
 """
     )
     (tmp_path / "diamond.dag").write_text(
-        "".join(f"JOB {name} node.sub\nVARS {name} name=\"{name}\"\n" for name in "ABCD")
+        "".join(f'JOB {name} node.sub\nVARS {name} name="{name}"\n' for name in "ABCD")
         + "PARENT A CHILD B C\nPARENT B C CHILD D\nRETRY B 2\n"
     )
 
