@@ -86,10 +86,14 @@ _TAKE_DUE = statement("""
     RETURNING transition
 """)
 
+# Joined with what is asked for, never `= ANY`: a plan for any array takes that for a filter on all
+# rows of the workflow, which is quadratic.
 _COUNT_DOWN = statement("""
     WITH hit AS (
-      SELECT dst, count(*) AS n FROM wms.edge
-      WHERE workflow_id = :workflow_id AND src = ANY(:done::int[]) GROUP BY dst
+      SELECT e.dst, count(*) AS n
+      FROM unnest(:done::int[]) AS d (number)
+      JOIN wms.edge e ON e.workflow_id = :workflow_id AND e.src = d.number
+      GROUP BY e.dst
     ), counted AS (
       UPDATE wms.transition t SET missing = t.missing - hit.n
       FROM hit WHERE t.workflow_id = :workflow_id AND t.number = hit.dst
@@ -107,9 +111,8 @@ _ENABLED = statement("""
 """)
 
 _DIRECTIVES = statement("""
-    SELECT d.*, t.serves FROM wms.task_directive d
-    JOIN wms.transition t ON t.workflow_id = d.workflow_id AND t.number = d.number
-    WHERE d.workflow_id = :workflow_id AND d.number = ANY(:numbers::int[])
+    SELECT d.* FROM unnest(:numbers::int[]) AS n (number)
+    JOIN wms.task_directive d ON d.workflow_id = :workflow_id AND d.number = n.number
 """)
 
 _NUMBERS = statement("""
@@ -118,8 +121,9 @@ _NUMBERS = statement("""
 """)
 
 _SERVED_BY = statement("""
-    SELECT number, serves FROM wms.transition
-    WHERE workflow_id = :workflow_id AND number = ANY(:numbers::int[]) AND serves IS NOT NULL
+    SELECT t.number, t.serves FROM unnest(:numbers::int[]) AS n (number)
+    JOIN wms.transition t ON t.workflow_id = :workflow_id AND t.number = n.number
+    WHERE t.serves IS NOT NULL
 """)
 
 _FAILED = statement("""
@@ -128,8 +132,9 @@ _FAILED = statement("""
 """)
 
 _OCCURRENCES = statement("""
-    SELECT transition, try, is_over, taskforce_uuid FROM wms.occurrence
-    WHERE workflow_id = :workflow_id AND transition = ANY(:transitions::int[])
+    SELECT o.transition, o.try, o.is_over, o.taskforce_uuid
+    FROM unnest(:transitions::int[]) AS n (number)
+    JOIN wms.occurrence o ON o.workflow_id = :workflow_id AND o.transition = n.number
 """)
 
 _SAVE_OCCURRENCES = statement("""
@@ -148,8 +153,8 @@ _NOTE_SIGNAL = statement("""
 """)
 
 _SIGNALLED = statement("""
-    SELECT transition FROM wms.signal
-    WHERE workflow_id = :workflow_id AND transition = ANY(:transitions::int[])
+    SELECT s.transition FROM unnest(:transitions::int[]) AS n (number)
+    JOIN wms.signal s ON s.workflow_id = :workflow_id AND s.transition = n.number
 """)
 
 _FORGET = statement("""
