@@ -241,6 +241,7 @@ def test_conditions_nest_and_the_first_that_holds_is_taken() -> None:
         ("executable = x\nif a && b\nendif\n", "CONDITION", 2),
         ("executable = x\nif true\n", "SUBMIT_SYNTAX", 1),
         ("executable = x\nelse\n", "SUBMIT_SYNTAX", 2),
+        ("executable = x\nif 1\nelse\nelif 1\nendif\n", "SUBMIT_SYNTAX", 4),
         ("executable = x\nsomething else\n", "SUBMIT_SYNTAX", 2),
         ("executable = x\nqueue\nqueue\n", "SECOND_QUEUE", 3),
         ("executable = x\nqueue 1+1\n", "QUEUE_ITEMS", 2),
@@ -335,6 +336,13 @@ def test_a_docker_image_is_an_image() -> None:
 
     assert (work.image, work.attributes) == ("docker://debian", {"universe": "docker"})
     returns_the_same(translation)
+
+
+def test_a_key_counts_before_its_other_names() -> None:
+    work, translation = read_job("executable = x\narguments = a\nargs = b\nstdout = o\n")
+
+    assert (work.arguments, work.stdout, work.attributes) == (("a",), "o", {})
+    assert [f.position.line for f in found(translation, "OVERRIDDEN")] == [3]
 
 
 def test_a_value_of_several_lines() -> None:

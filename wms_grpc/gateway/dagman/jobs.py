@@ -142,7 +142,7 @@ class _Jobs:
     def __init__(self, macros: Macros, folder: str, findings: Findings) -> None:
         self._macros = macros
         self._findings = findings
-        self._keys = {_ALIASES.get(key, key): key for key in macros.keys}
+        self._keys = _by_canonical_name(macros.keys)
         self._cwd = folder
         self._folder = placed(folder, self._said("initialdir")) or folder
         self._unread: list[str] = []
@@ -262,6 +262,10 @@ class _Jobs:
                 continue
             if key in MODEL_KEYS and not self._said(key):
                 continue
+            if key in _ALIASES:
+                message = f"{key} is not looked at, for {_ALIASES[key]} is there"
+                self._report("OVERRIDDEN", message, key)
+                continue
             attributes[_attribute_name(key, self._macros.name(raw))] = self._macros.value(raw)
         if universe not in _UNIVERSES:
             code = "NEEDS_ACCESS_POINT" if universe in ("local", "scheduler") else "NO_COUNTERPART"
@@ -270,6 +274,15 @@ class _Jobs:
             message = "getenv takes variables of the submitter, which are not there"
             self._report("NEEDS_ACCESS_POINT", message, "getenv")
         return attributes
+
+
+def _by_canonical_name(keys: Iterable[str]) -> dict[str, str]:
+    """Return the keys by the name that counts; an alias does not where the name is there too."""
+    keys = list(keys)
+    return {
+        (_ALIASES[key] if key in _ALIASES and _ALIASES[key] not in keys else key): key
+        for key in keys
+    }
 
 
 def _attribute_name(key: str, said: str) -> str:

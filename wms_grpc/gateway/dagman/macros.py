@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from wms_grpc.gateway.dagman.submit import (
@@ -62,6 +62,15 @@ _VERSION = re.compile(r"version\s*(>=|<=|==|!=|>|<)\s*([0-9]{1,4}(?:\.[0-9]{1,4}
 _ITEMS = re.compile(r"(?:\S+\s+)?([\w\s,]*?)\s*\b(in|from|matching)\b", re.IGNORECASE)
 
 
+@dataclass(slots=True)
+class _Block:
+    """A conditional part that is open: whether its lines count now, did before, and its `else`."""
+
+    is_taken: bool
+    was_taken: bool
+    has_else: bool = False
+
+
 def item_names(queue: str) -> frozenset[str]:
     """Return the names, in lower case, that a queue statement gives its items."""
     match = _ITEMS.match(queue)
@@ -104,17 +113,16 @@ class Macros:
             self._assign(assignment)
 
     def _step(self, description: SubmitDescription) -> None:
-        takes: list[bool] = []
-        taken: list[bool] = []
+        blocks: list[_Block] = []
         for statement in description.statements:
             match statement:
                 case Test():
-                    self._test(statement, takes, taken)
-                case Assignment() if all(takes):
+                    self._test(statement, blocks)
+                case Assignment() if all(block.is_taken for block in blocks):
                     self._assign(statement)
-                case Queue() if all(takes):
+                case Queue() if all(block.is_taken for block in blocks):
                     self._queued(statement)
-        if takes:
+        if blocks:
             message = "an if without its endif"
             self._findings.add("SUBMIT_SYNTAX", message, description.position, severity="error")
 
@@ -220,21 +228,21 @@ class Macros:
             return ""
         return itself.sub(lambda match: old.value if old else match[1] or "", said)
 
-    def _test(self, test: Test, takes: list[bool], taken: list[bool]) -> None:
+    def _test(self, test: Test, blocks: list[_Block]) -> None:
         if test.word == "if":
-            is_true = all(takes) and self._holds(test)
-            takes.append(is_true)
-            taken.append(is_true)
-        elif not takes:
-            message = f"{test.word} without an if"
+            holds = all(block.is_taken for block in blocks) and self._holds(test)
+            blocks.append(_Block(is_taken=holds, was_taken=holds))
+        elif not blocks or (blocks[-1].has_else and test.word != "endif"):
+            message = f"{test.word} without an if" if not blocks else f"{test.word} after an else"
             self._findings.add("SUBMIT_SYNTAX", message, test.position, severity="error")
         elif test.word == "endif":
-            takes.pop()
-            taken.pop()
+            blocks.pop()
         else:
-            is_open = all(takes[:-1]) and not taken[-1]
-            takes[-1] = is_open and (test.word == "else" or self._holds(test))
-            taken[-1] = taken[-1] or takes[-1]
+            block = blocks[-1]
+            block.has_else = test.word == "else"
+            is_open = all(outer.is_taken for outer in blocks[:-1]) and not block.was_taken
+            block.is_taken = is_open and (block.has_else or self._holds(test))
+            block.was_taken |= block.is_taken
 
     def _holds(self, test: Test) -> bool:
         condition = self.expanded(test.condition, test.position).strip()

@@ -52,6 +52,8 @@ def _edges(words: Words, at: Position, is_weak: bool = False) -> Edges:
     while word := words.word():
         if word.upper() == "CHILD":
             side = 1
+            if words.is_at_end():
+                words.fail("CHILD without a child")
         else:
             sides[side].append(read_name(word))
     if not sides[0]:
