@@ -144,10 +144,36 @@ def test_vars_of_the_manual_arrive_as_the_manual_says() -> None:
 
 
 def test_a_variable_may_be_a_submit_command_or_an_attribute() -> None:
-    work, _ = read_job("executable = x\n", 'request_memory="3GB" My.Kind="\\"k\\"" +Other="1" n=7')
+    variables = 'request_memory="3GB" My.Kind="\\"k\\"" +Other="1" concurrency_limits=c'
+    work, translation = read_job("executable = x\n", variables)
 
     assert work.memory == "3G"
-    assert work.attributes == {"+Kind": '"k"', "+Other": "1", "n": "7"}
+    assert work.attributes == {"+Kind": '"k"', "+Other": "1", "concurrency_limits": "c"}
+    returns_the_same(translation)
+
+
+def test_a_variable_that_nothing_uses_is_kept_and_no_attribute_of_the_job() -> None:
+    variables = 'nodename="$(JOB) \\"x\\"" used=1'
+    work, translation = read_job("executable = x\nlog = l.$(used)\n", variables)
+
+    assert work.attributes == {"log": "l.1"}
+    assert task(translation, "A").annotations == {"dagman": {"vars": {"nodename": 'A "x"'}}}
+    assert translation.findings == ()
+    returns_the_same(translation)
+
+
+def test_a_variable_that_the_description_sets_itself_is_reported() -> None:
+    work, translation = read_job("executable = x\nn = 1\narguments = $(n)\n", "n=2")
+
+    assert work.arguments == ("1",)
+    (finding,) = translation.findings
+    assert (finding.code, finding.position.line, finding.subject) == ("OVERRIDDEN", 2, "n")
+
+
+def test_a_macro_is_no_attribute_wherever_it_is_used() -> None:
+    said = "executable = x\nn = 1\nm = $(n)\nlog = l.$(m)\nfree = 3\n"
+
+    assert read_job(said)[0].attributes == {"log": "l.1", "free": "3"}
 
 
 def test_what_only_the_submission_knows_stays_as_it_is() -> None:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from wms_grpc.gateway.dagman.conditions import truth
+from wms_grpc.gateway.dagman.lines import BLANKS
 from wms_grpc.gateway.dagman.submit import (
     Assignment,
     Queue,
@@ -23,9 +25,6 @@ from wms_grpc.gateway.dagman.text import Findings
 from wms_grpc.gateway.model import MAX_DEPTH, MAX_TOKEN, Position
 
 __all__ = ["LIVE", "Macros", "item_names"]
-
-HTCONDOR: Final = (25, 14, 1)
-"""What `if version` is compared with."""
 
 LIVE: Final[Mapping[str, str]] = {
     name.lower(): canonical
@@ -56,9 +55,6 @@ LIVE: Final[Mapping[str, str]] = {
 _MACRO = re.compile(r"\$\$\(|\$([A-Za-z_]\w*)?\(")
 _BRACKET = re.compile(r"[()]")
 _BODY = re.compile(r"([\w.]+)(?::(.*))?", re.DOTALL)
-_TRUE: Final = ("true", "yes", "t", "y")
-_FALSE: Final = ("false", "no", "f", "n", "")
-_VERSION = re.compile(r"version\s*(>=|<=|==|!=|>|<)\s*([0-9]{1,4}(?:\.[0-9]{1,4}){0,2})")
 _ITEMS = re.compile(r"(?:\S+\s+)?([\w\s,]*?)\s*\b(in|from|matching)\b", re.IGNORECASE)
 
 
@@ -84,6 +80,9 @@ class Macros:
     ----------
     fixed
         Macros that nothing overrides, by their names in lower case.
+
+    `used` are the names that values and conditions have asked for, `given` the assignments from
+    outside of the description that count.
     """
 
     def __init__(self, fixed: Mapping[str, str], findings: Findings) -> None:
@@ -93,6 +92,7 @@ class Macros:
         self._expanded: dict[str, str] = {}
         self._live: Mapping[str, str] = LIVE
         self.used: set[str] = set()
+        self.given: dict[str, Assignment] = {}
         self.queue: Queue | None = None
 
     def run(
@@ -104,13 +104,25 @@ class Macros:
         """Take the assignments before, those of the description, and those after."""
         for assignment in before:
             self._assign(assignment)
+            self.given[assignment.name] = assignment
         if description.values is not None:
             self._values.update(description.values)
             self._queued(description.queue)
         else:
             self._step(description)
+        self._report_overridden()
         for assignment in after:
             self._assign(assignment)
+            self.given[assignment.name] = assignment
+
+    def _report_overridden(self) -> None:
+        for name, given in list(self.given.items()):
+            if self._values[name].position != given.position:
+                message = (
+                    f"{given.key} from VARS comes before the description, which sets it itself"
+                )
+                self._findings.add("OVERRIDDEN", message, given.position, given.key)
+                del self.given[name]
 
     def _step(self, description: SubmitDescription) -> None:
         blocks: list[_Block] = []
@@ -149,7 +161,7 @@ class Macros:
         if key not in self._expanded:
             value = self._values.get(key)
             self._expanded[key] = self.expanded(value.value, value.position) if value else ""
-        return self._expanded[key].strip()
+        return self._expanded[key].strip(BLANKS)
 
     def expanded(self, text: str, at: Position, within: tuple[str, ...] = ()) -> str:
         """Return the text with its macros replaced."""
@@ -245,23 +257,19 @@ class Macros:
             block.was_taken |= block.is_taken
 
     def _holds(self, test: Test) -> bool:
-        condition = self.expanded(test.condition, test.position).strip()
+        condition = self.expanded(test.condition, test.position).strip(BLANKS)
         is_negated = condition.startswith("!")
         condition = condition.lstrip("! \t").lower()
         if condition.startswith("defined "):
-            name = lookup_name(condition.removeprefix("defined ").strip())
+            name = lookup_name(condition.removeprefix("defined ").strip(BLANKS))
             self.used.add(name)
             return (name in self._values or name in self._fixed or name in LIVE) != is_negated
-        if condition in _TRUE or condition in _FALSE:
-            return (condition in _TRUE) != is_negated
-        if version := _VERSION.fullmatch(condition):
-            return _compares(version[1], version[2]) != is_negated
-        try:
-            return (float(condition) != 0) != is_negated
-        except ValueError:
+        holds = truth(condition)
+        if holds is None:
             message = f"the condition {condition[:40]!r} is not evaluated, and taken for false"
             self._findings.add("CONDITION", message, test.position, severity="error")
             return False
+        return holds != is_negated
 
     def _report_function(self, name: str, body: str, at: Position) -> None:
         code = "NEEDS_ACCESS_POINT" if name.upper() == "ENV" else "NO_COUNTERPART"
@@ -272,19 +280,6 @@ class Macros:
         if name != "Process":
             message = f"$({name}) is known at the submission only, and is left as it is"
             self._findings.add("RUNTIME_MACRO", message, at, name, severity="info")
-
-
-def _compares(operator: str, version: str) -> bool:
-    asked = tuple(int(part) for part in version.split("."))
-    ours = HTCONDOR[: len(asked)]
-    return {
-        ">": ours > asked,
-        "<": ours < asked,
-        ">=": ours >= asked,
-        "<=": ours <= asked,
-        "==": ours == asked,
-        "!=": ours != asked,
-    }[operator]
 
 
 def _closing(text: str) -> dict[int, int]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from wms_grpc.gateway.dagman.lines import Line, logical_lines
+from wms_grpc.gateway.dagman.lines import BLANKS, Line, logical_lines
 from wms_grpc.gateway.dagman.text import Findings, decoded
 from wms_grpc.gateway.model import MAX_TOKEN, Position
 
@@ -48,7 +48,7 @@ class Assignment:
 def assignment(key: str, value: str, position: Position) -> Assignment:
     """Return the assignment."""
     name = lookup_name(key)
-    value = value.strip()
+    value = value.strip(BLANKS)
     return Assignment(key, value, position, name, "$" in value and f"$({name}" in value.lower())
 
 

@@ -1,9 +1,9 @@
 """A node of a DAG into a task: its work, its scripts, its recovery.
 
 Annotations, under `dagman`, hold what the task has no field for: `submit_file` (one that is not in
-the bundle, or of a node without work) with `vars` and `append_vars`; `inline` and `sub_dag` of a
-node without work; `dir`, `initialdir`, `queue`, `hold_script`, `pre_debug`, `post_debug`,
-`save_point_file`, `tolerance`, `tolerance_mode`.
+the bundle, or of a node without work); `vars` and `append_vars` that no description uses; `inline`
+and `sub_dag` of a node without work; `dir`, `initialdir`, `queue`, `hold_script`, `pre_debug`,
+`post_debug`, `save_point_file`, `tolerance`, `tolerance_mode`.
 """
 
 from __future__ import annotations
@@ -110,6 +110,9 @@ class TaskReader:
             notes["initialdir"] = job.initialdir
         if job.queue:
             notes["queue"] = job.queue
+        unused = {each: each for each in job.unused.values()}
+        _note_values([each for each in before if each in unused], "vars", node, notes)
+        _note_values([each for each in after if each in unused], "append_vars", node, notes)
         return job.work
 
     def _noop(self, node: Node, notes: dict[str, object]) -> NoopWork:
@@ -172,9 +175,9 @@ class TaskReader:
         return before, after
 
     def _note_variables(self, node: Node, notes: dict[str, object]) -> None:
-        for name, assignments in zip(("vars", "append_vars"), self._assignments(node), strict=True):
-            if assignments:
-                notes[name] = {a.key: a.value.replace("$(JOB)", node.name) for a in assignments}
+        before, after = self._assignments(node)
+        _note_values(before, "vars", node, notes)
+        _note_values(after, "append_vars", node, notes)
 
     def _note_folder(self, folder: str, notes: dict[str, object]) -> None:
         if folder:
@@ -207,6 +210,13 @@ class TaskReader:
             message = "a PROVISIONER node is for DAGMan at an access point: delegate the DAG to one"
             position = node.definition.position
             self._findings.add("NEEDS_ACCESS_POINT", message, position, node.name, "error")
+
+
+def _note_values(
+    assignments: list[Assignment], name: str, node: Node, notes: dict[str, object]
+) -> None:
+    if assignments:
+        notes[name] = {each.key: each.value.replace("$(JOB)", node.name) for each in assignments}
 
 
 def _recovery(node: Node) -> Recovery:
