@@ -265,7 +265,9 @@ class _Jobs:
 
 def _by_canonical_name(keys: Iterable[str]) -> dict[str, str]:
     """Return the keys by the name that counts; an alias does not where the name is there too."""
-    keys = list(keys)
+    keys = dict.fromkeys(keys)
+    if _ALIASES.keys().isdisjoint(keys):
+        return {key: key for key in keys}
     return {
         (_ALIASES[key] if key in _ALIASES and _ALIASES[key] not in keys else key): key
         for key in keys

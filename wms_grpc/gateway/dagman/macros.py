@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from wms_grpc.gateway.dagman.conditions import truth
 from wms_grpc.gateway.dagman.lines import BLANKS
+from wms_grpc.gateway.dagman.live_macros import LIVE, item_names
 from wms_grpc.gateway.dagman.submit import (
     Assignment,
     Queue,
@@ -24,38 +24,12 @@ from wms_grpc.gateway.dagman.submit import (
 from wms_grpc.gateway.dagman.text import Findings
 from wms_grpc.gateway.model import MAX_DEPTH, MAX_TOKEN, Position
 
-__all__ = ["LIVE", "Macros", "item_names"]
-
-LIVE: Final[Mapping[str, str]] = {
-    name.lower(): canonical
-    for name, canonical in {
-        "Process": "Process",
-        "ProcId": "Process",
-        "Cluster": "Cluster",
-        "ClusterId": "Cluster",
-        "Step": "Step",
-        "Row": "Row",
-        "Item": "Item",
-        "ItemIndex": "ItemIndex",
-        "Node": "Node",
-        "RETRY": "RETRY",
-        "FAILED_COUNT": "FAILED_COUNT",
-        "DAG_STATUS": "DAG_STATUS",
-        "DAGManJobId": "DAGManJobId",
-        "DAG_PARENT_NAMES": "DAG_PARENT_NAMES",
-        "SUBMIT_TIME": "SUBMIT_TIME",
-        "SUBMIT_FILE": "SUBMIT_FILE",
-        "YEAR": "YEAR",
-        "MONTH": "MONTH",
-        "DAY": "DAY",
-    }.items()
-}
-"""Macros whose value is not known before the job is submitted, by their names in lower case."""
+__all__ = ["Macros"]
 
 _MACRO = re.compile(r"\$\$\(|\$([A-Za-z_]\w*)?\(")
+_SIMPLE = re.compile(r"\$\(([\w.]+)\)")
 _BRACKET = re.compile(r"[()]")
 _BODY = re.compile(r"([\w.]+)(?::(.*))?", re.DOTALL)
-_ITEMS = re.compile(r"(?:\S+\s+)?([\w\s,]*?)\s*\b(in|from|matching)\b", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -65,12 +39,6 @@ class _Block:
     is_taken: bool
     was_taken: bool
     has_else: bool = False
-
-
-def item_names(queue: str) -> frozenset[str]:
-    """Return the names, in lower case, that a queue statement gives its items."""
-    match = _ITEMS.match(queue)
-    return frozenset(re.split(r"[\s,]+", match[1].lower())) - {""} if match else frozenset()
 
 
 class Macros:
@@ -167,6 +135,19 @@ class Macros:
         """Return the text with its macros replaced."""
         if "$" not in text:
             return text
+        parts = _SIMPLE.split(text)
+        if any("$" in part for part in parts[::2]):
+            parts = self._parts(text, at, within)
+        else:
+            parts[1::2] = [self._named(word, None, at, within) for word in parts[1::2]]
+        if sum(map(len, parts)) > MAX_TOKEN:
+            message = f"its macros make a value of more than {MAX_TOKEN} characters"
+            self._findings.add("TOO_LARGE", message, at, severity="error")
+            return ""
+        return "".join(parts)
+
+    def _parts(self, text: str, at: Position, within: tuple[str, ...]) -> list[str]:
+        """Return the parts of the text with their macros replaced, up to the bound."""
         closing = _closing(text)
         parts: list[str] = []
         start = size = 0
@@ -179,10 +160,8 @@ class Macros:
             size += len(parts[-1]) + len(parts[-2])
             start = end + 1
             if size > MAX_TOKEN:
-                message = f"its macros make a value of more than {MAX_TOKEN} characters"
-                self._findings.add("TOO_LARGE", message, at, severity="error")
-                return ""
-        return "".join([*parts, text[start:]])
+                return parts
+        return [*parts, text[start:]]
 
     def _macro(self, match: re.Match[str], body: str, at: Position, within: tuple[str, ...]) -> str:
         if "$" in body and len(within) < MAX_DEPTH:
@@ -193,16 +172,17 @@ class Macros:
             self._report_function(match[1], body, at)
             return f"${match[1]}({body})"
         said = _BODY.fullmatch(body)
-        if said is None:
-            return f"$({body})"
-        name = said[1].lower()
+        return f"$({body})" if said is None else self._named(said[1], said[2], at, within)
+
+    def _named(self, word: str, default: str | None, at: Position, within: tuple[str, ...]) -> str:
+        name = word.lower()
         self.used.add(name)
         if name == "dollar":
             return "$"
         if name in self._live:
             self._report_live(self._live[name], at)
             return f"$({self._live[name]})"
-        return self._known(name, said[2], at, within)
+        return self._known(name, default, at, within)
 
     def _known(self, name: str, default: str | None, at: Position, within: tuple[str, ...]) -> str:
         if name in self._fixed:

@@ -78,18 +78,19 @@ class Queue:
 Statement = Assignment | Test | Queue
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SubmitDescription:
     """The statements up to the queue statement, and that one, which may be missing.
 
     `values`: what they come to where there are no conditions and nothing names itself, so that they
-    need not be taken one by one for each node.
+    need not be taken one by one for each node. `is_constant`: nor do they have macros.
     """
 
     statements: tuple[Statement, ...]
     position: Position
     values: Mapping[str, Assignment] | None
     queue: Queue | None
+    is_constant: bool = False
 
 
 def read_description(
@@ -108,7 +109,9 @@ def read_description(
     values = {each.name: each for each in assignments}
     if not is_plain or any(each.is_own for each in assignments):
         return SubmitDescription(statements, position, None, queue)
-    return SubmitDescription(statements, position, values, queue)
+    texts = [each.value for each in assignments] + ([queue.said] if queue is not None else [])
+    is_constant = not any("$" in text for text in texts)
+    return SubmitDescription(statements, position, values, queue, is_constant)
 
 
 def _statements(lines: Iterator[Line], findings: Findings) -> Iterator[Statement]:

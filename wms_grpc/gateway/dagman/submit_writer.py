@@ -9,7 +9,7 @@ from typing import Final
 
 from wms_grpc.gateway.dagman.jobs import Job, is_elsewhere, is_false, placed
 from wms_grpc.gateway.dagman.lines import BLANKS
-from wms_grpc.gateway.dagman.macros import LIVE, item_names
+from wms_grpc.gateway.dagman.live_macros import LIVE, item_names
 from wms_grpc.gateway.dagman.quoting import written_arguments, written_environment
 from wms_grpc.gateway.dagman.text import Findings
 from wms_grpc.gateway.model import FindingSeverity, Position

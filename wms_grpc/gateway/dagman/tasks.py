@@ -25,7 +25,7 @@ from wms_grpc.domain.tasks import (
 )
 from wms_grpc.gateway.dagman.commands import NodeKind, ScriptCommand, Tolerance
 from wms_grpc.gateway.dagman.graph import Node
-from wms_grpc.gateway.dagman.jobs import job_of, placed
+from wms_grpc.gateway.dagman.jobs import Job, job_of, placed
 from wms_grpc.gateway.dagman.submit import (
     Assignment,
     SubmitDescription,
@@ -57,6 +57,7 @@ class TaskReader:
         self._findings = findings
         self._appends = appends
         self._descriptions: dict[object, SubmitDescription] = {}
+        self._jobs: dict[tuple[SubmitDescription, str], Job] = {}
 
     def task(self, node: Node) -> Task:
         """Return the task of a node."""
@@ -101,7 +102,7 @@ class TaskReader:
             self._note_variables(node, notes)
             return BatchWork()
         before, after = self._assignments(node)
-        job = job_of(description, before, after, node.name, node.folder, self._findings)
+        job = self._job(node, description, before, after)
         if definition.inline is not None and job.work.n_procs != 1:
             message = "DAGMan queues one job of a description in the DAG, whatever it says"
             self._findings.add("INLINE_QUEUE", message, definition.position, node.name)
@@ -114,6 +115,21 @@ class TaskReader:
         _note_values([each for each in before if each in unused], "vars", node, notes)
         _note_values([each for each in after if each in unused], "append_vars", node, notes)
         return job.work
+
+    def _job(
+        self,
+        node: Node,
+        description: SubmitDescription,
+        before: list[Assignment],
+        after: list[Assignment],
+    ) -> Job:
+        """Return the node's job; nodes share one where their descriptions have no macros."""
+        if before or after or not description.is_constant:
+            return job_of(description, before, after, node.name, node.folder, self._findings)
+        key = (description, node.folder)
+        if key not in self._jobs:
+            self._jobs[key] = job_of(description, (), (), node.name, node.folder, self._findings)
+        return self._jobs[key]
 
     def _noop(self, node: Node, notes: dict[str, object]) -> NoopWork:
         definition = node.definition
