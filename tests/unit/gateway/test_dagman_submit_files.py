@@ -327,6 +327,8 @@ def test_a_list_of_items_is_kept_with_the_macros_that_it_fills() -> None:
         ("2GB", "2G", {}),
         ("1.5 G", "1536M", {}),
         ("64k", "64K", {}),
+        ("2 GiB", "", {"request_memory": "2 GiB"}),
+        ("2b", "", {"request_memory": "2b"}),
         ("MY.Size * 2", "", {"request_memory": "MY.Size * 2"}),
     ],
 )
@@ -369,6 +371,12 @@ def test_a_key_counts_before_its_other_names() -> None:
 
     assert (work.arguments, work.stdout, work.attributes) == (("a",), "o", {})
     assert [f.position.line for f in found(translation, "OVERRIDDEN")] == [3]
+
+
+def test_a_list_of_files_may_stand_in_quotes() -> None:
+    work, _ = read_job('executable = x\ntransfer_input_files = "a.txt, b.txt"\n')
+
+    assert work.inputs == ("a.txt", "b.txt")
 
 
 def test_a_value_of_several_lines() -> None:

@@ -60,7 +60,7 @@ MODEL_KEYS: Final = frozenset(
 )
 """Keys that are fields of BatchWork, or of the task."""
 
-_SIZE = re.compile(r"(\d{1,12})(?:\.(\d{1,6}))?\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?\s*(?:([kmgt])b?)?", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"/|[A-Za-z][\w+.-]*://|\$|<|task:")
 _UNIVERSES: Final = ("", "vanilla", "docker", "container", "5")
 
@@ -183,7 +183,10 @@ class _Jobs:
             return {}
 
     def _list(self, key: str) -> tuple[str, ...]:
-        parts = (part.strip(BLANKS) for part in self._said(key).split(","))
+        said = self._said(key)
+        if len(said) > 1 and said.startswith('"') and said.endswith('"'):
+            said = said[1:-1]
+        parts = (part.strip(BLANKS) for part in said.split(","))
         return tuple(part for part in parts if part)
 
     def _number(self, key: str) -> int | None:
