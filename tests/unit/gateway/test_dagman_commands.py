@@ -81,7 +81,7 @@ def test_an_error_in_a_continued_line_has_the_place_of_its_word() -> None:
         ("\n  DIR x", "UNKNOWN_COMMAND", 2, 3),
         (_TWO + "JOB A b.sub", "DUPLICATE_NAME", 3, 1),
         (_TWO + "PARENT A CHILD C", "UNKNOWN_NODE", 3, 1),
-        (_TWO + "PARENT A CHILD", "SYNTAX", 3, 15),
+        (_TWO + "PARENT A CHILD", "SYNTAX", 3, 10),
         (_TWO + "PARENT CHILD A", "SYNTAX", 3, 15),
         (_TWO + "PARENT A B", "SYNTAX", 3, 11),
         (_TWO + "WEAK A CHILD B", "SYNTAX", 3, 6),

@@ -58,6 +58,8 @@ def _survives(files: dict[str, bytes], main: str) -> None:
 @example(b"JOB A {\n")
 @example(b'VARS A x="')
 @example(b"\xff\xfe\n\\")
+@example(b"\xa0")
+@example(b"executable = \x1c\nqueue \x1c\narguments = '\xc2\xa0'")
 def test_any_bytes(content: bytes) -> None:
     _survives({"main.dag": content}, "main.dag")
     _survives({"main.dag": b"JOB A a.sub\nVARS A n=1\n", "a.sub": content}, "main.dag")

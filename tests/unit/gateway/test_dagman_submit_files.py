@@ -144,10 +144,36 @@ def test_vars_of_the_manual_arrive_as_the_manual_says() -> None:
 
 
 def test_a_variable_may_be_a_submit_command_or_an_attribute() -> None:
-    work, _ = read_job("executable = x\n", 'request_memory="3GB" My.Kind="\\"k\\"" +Other="1" n=7')
+    variables = 'request_memory="3GB" My.Kind="\\"k\\"" +Other="1" concurrency_limits=c'
+    work, translation = read_job("executable = x\n", variables)
 
     assert work.memory == "3G"
-    assert work.attributes == {"+Kind": '"k"', "+Other": "1", "n": "7"}
+    assert work.attributes == {"+Kind": '"k"', "+Other": "1", "concurrency_limits": "c"}
+    returns_the_same(translation)
+
+
+def test_a_variable_that_nothing_uses_is_kept_and_no_attribute_of_the_job() -> None:
+    variables = 'nodename="$(JOB) \\"x\\"" used=1'
+    work, translation = read_job("executable = x\nlog = l.$(used)\n", variables)
+
+    assert work.attributes == {"log": "l.1"}
+    assert task(translation, "A").annotations == {"dagman": {"vars": {"nodename": 'A "x"'}}}
+    assert translation.findings == ()
+    returns_the_same(translation)
+
+
+def test_a_variable_that_the_description_sets_itself_is_reported() -> None:
+    work, translation = read_job("executable = x\nn = 1\narguments = $(n)\n", "n=2")
+
+    assert work.arguments == ("1",)
+    (finding,) = translation.findings
+    assert (finding.code, finding.position.line, finding.subject) == ("OVERRIDDEN", 2, "n")
+
+
+def test_a_macro_is_no_attribute_wherever_it_is_used() -> None:
+    said = "executable = x\nn = 1\nm = $(n)\nlog = l.$(m)\nfree = 3\n"
+
+    assert read_job(said)[0].attributes == {"log": "l.1", "free": "3"}
 
 
 def test_what_only_the_submission_knows_stays_as_it_is() -> None:
@@ -241,6 +267,7 @@ def test_conditions_nest_and_the_first_that_holds_is_taken() -> None:
         ("executable = x\nif a && b\nendif\n", "CONDITION", 2),
         ("executable = x\nif true\n", "SUBMIT_SYNTAX", 1),
         ("executable = x\nelse\n", "SUBMIT_SYNTAX", 2),
+        ("executable = x\nif 1\nelse\nelif 1\nendif\n", "SUBMIT_SYNTAX", 4),
         ("executable = x\nsomething else\n", "SUBMIT_SYNTAX", 2),
         ("executable = x\nqueue\nqueue\n", "SECOND_QUEUE", 3),
         ("executable = x\nqueue 1+1\n", "QUEUE_ITEMS", 2),
@@ -300,6 +327,8 @@ def test_a_list_of_items_is_kept_with_the_macros_that_it_fills() -> None:
         ("2GB", "2G", {}),
         ("1.5 G", "1536M", {}),
         ("64k", "64K", {}),
+        ("2 GiB", "", {"request_memory": "2 GiB"}),
+        ("2b", "", {"request_memory": "2b"}),
         ("MY.Size * 2", "", {"request_memory": "MY.Size * 2"}),
     ],
 )
@@ -335,6 +364,19 @@ def test_a_docker_image_is_an_image() -> None:
 
     assert (work.image, work.attributes) == ("docker://debian", {"universe": "docker"})
     returns_the_same(translation)
+
+
+def test_a_key_counts_before_its_other_names() -> None:
+    work, translation = read_job("executable = x\narguments = a\nargs = b\nstdout = o\n")
+
+    assert (work.arguments, work.stdout, work.attributes) == (("a",), "o", {})
+    assert [f.position.line for f in found(translation, "OVERRIDDEN")] == [3]
+
+
+def test_a_list_of_files_may_stand_in_quotes() -> None:
+    work, _ = read_job('executable = x\ntransfer_input_files = "a.txt, b.txt"\n')
+
+    assert work.inputs == ("a.txt", "b.txt")
 
 
 def test_a_value_of_several_lines() -> None:

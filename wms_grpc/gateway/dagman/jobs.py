@@ -9,13 +9,15 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from wms_grpc.domain.tasks import BatchWork
+from wms_grpc.gateway.dagman.lines import BLANKS
 from wms_grpc.gateway.dagman.macros import Macros
 from wms_grpc.gateway.dagman.quoting import read_arguments, read_environment
 from wms_grpc.gateway.dagman.submit import Assignment, SubmitDescription
+from wms_grpc.gateway.dagman.submit_commands import is_command
 from wms_grpc.gateway.dagman.text import Findings
 from wms_grpc.gateway.model import MAX_EXPRESSION, MAX_NODES
 
@@ -58,37 +60,7 @@ MODEL_KEYS: Final = frozenset(
 )
 """Keys that are fields of BatchWork, or of the task."""
 
-_COMMANDS: Final = frozenset(
-    {
-        "universe",
-        "log",
-        "notification",
-        "notify_user",
-        "getenv",
-        "should_transfer_files",
-        "when_to_transfer_output",
-        "transfer_executable",
-        "transfer_output_remaps",
-        "max_retries",
-        "priority",
-        "hold",
-        "on_exit_remove",
-        "on_exit_hold",
-        "periodic_hold",
-        "periodic_release",
-        "periodic_remove",
-        "concurrency_limits",
-        "accounting_group",
-        "request_gpus",
-        "job_batch_name",
-        "batch_name",
-        "stream_output",
-        "stream_error",
-    }
-)
-"""Keys that mean something to HTCondor even where another value uses them as a macro."""
-
-_SIZE = re.compile(r"(\d{1,12})(?:\.(\d{1,6}))?\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?\s*(?:([kmgt])b?)?", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"/|[A-Za-z][\w+.-]*://|\$|<|task:")
 _UNIVERSES: Final = ("", "vanilla", "docker", "container", "5")
 
@@ -97,12 +69,14 @@ _UNIVERSES: Final = ("", "vanilla", "docker", "container", "5")
 class Job:
     """Batch work; `queue` is what its queue statement says of items.
 
-    `initialdir` is the folder, relative to where it is submitted, that the work's files are in.
+    `initialdir` is the folder, relative to where it is submitted, that the work's files are in;
+    `unused` are macros from VARS that the description has no use for.
     """
 
     work: BatchWork
     initialdir: str = ""
     queue: str = ""
+    unused: Mapping[str, Assignment] = field(default_factory=dict)
 
 
 def is_elsewhere(path: str) -> bool:
@@ -142,7 +116,7 @@ class _Jobs:
     def __init__(self, macros: Macros, folder: str, findings: Findings) -> None:
         self._macros = macros
         self._findings = findings
-        self._keys = {_ALIASES.get(key, key): key for key in macros.keys}
+        self._keys = _by_canonical_name(macros.keys)
         self._cwd = folder
         self._folder = placed(folder, self._said("initialdir")) or folder
         self._unread: list[str] = []
@@ -171,7 +145,7 @@ class _Jobs:
             rank=self._expression("rank"),
             attributes=self._attributes(),
         )
-        return Job(work, self._said("initialdir"), items)
+        return Job(work, self._said("initialdir"), items, self._unused())
 
     def _said(self, key: str) -> str:
         return self._macros.value(self._keys[key]) if key in self._keys else ""
@@ -209,7 +183,11 @@ class _Jobs:
             return {}
 
     def _list(self, key: str) -> tuple[str, ...]:
-        return tuple(part for part in map(str.strip, self._said(key).split(",")) if part)
+        said = self._said(key)
+        if len(said) > 1 and said.startswith('"') and said.endswith('"'):
+            said = said[1:-1]
+        parts = (part.strip(BLANKS) for part in said.split(","))
+        return tuple(part for part in parts if part)
 
     def _number(self, key: str) -> int | None:
         said = self._said(key)
@@ -242,7 +220,7 @@ class _Jobs:
         queue = self._macros.queue
         if queue is None:
             return 1, ""
-        said = self._macros.expanded(queue.said, queue.position).strip()
+        said = self._macros.expanded(queue.said, queue.position).strip(BLANKS)
         if not said:
             return 1, ""
         if said.isdecimal() and said.isascii() and len(said) < 8 and int(said) <= MAX_NODES:
@@ -252,15 +230,31 @@ class _Jobs:
         count = re.match(r"\d{1,6}(?=\s)", said)
         return int(count[0]) if count else 1, said
 
+    def _unused(self) -> Mapping[str, Assignment]:
+        return {
+            name: given
+            for name, given in self._macros.given.items()
+            if name not in self._macros.used
+            and _ALIASES.get(name, name) not in MODEL_KEYS
+            and not is_command(name)
+        }
+
     def _attributes(self) -> dict[str, str]:
+        for raw in self._keys.values():
+            self._macros.value(raw)  # so that all that is used is known
         attributes: dict[str, str] = {}
         universe = self._said("universe").lower()
         for key, raw in self._keys.items():
             is_field = key in MODEL_KEYS and key not in self._unread
-            is_macro = raw in self._macros.used and key not in _COMMANDS and key not in MODEL_KEYS
+            is_free = key not in MODEL_KEYS and not is_command(key)
+            is_macro = is_free and (raw in self._macros.used or raw in self._macros.given)
             if is_field or is_macro or (key == "universe" and universe in ("vanilla", "5")):
                 continue
             if key in MODEL_KEYS and not self._said(key):
+                continue
+            if key in _ALIASES:
+                message = f"{key} is not looked at, for {_ALIASES[key]} is there"
+                self._report("OVERRIDDEN", message, key)
                 continue
             attributes[_attribute_name(key, self._macros.name(raw))] = self._macros.value(raw)
         if universe not in _UNIVERSES:
@@ -270,6 +264,17 @@ class _Jobs:
             message = "getenv takes variables of the submitter, which are not there"
             self._report("NEEDS_ACCESS_POINT", message, "getenv")
         return attributes
+
+
+def _by_canonical_name(keys: Iterable[str]) -> dict[str, str]:
+    """Return the keys by the name that counts; an alias does not where the name is there too."""
+    keys = dict.fromkeys(keys)
+    if _ALIASES.keys().isdisjoint(keys):
+        return {key: key for key in keys}
+    return {
+        (_ALIASES[key] if key in _ALIASES and _ALIASES[key] not in keys else key): key
+        for key in keys
+    }
 
 
 def _attribute_name(key: str, said: str) -> str:

@@ -11,7 +11,7 @@ from wms_grpc.gateway.dagman.commands import Include, NodeDefinition, Setting, S
 from wms_grpc.gateway.dagman.cycles import report_cycle
 from wms_grpc.gateway.dagman.graph import Graph
 from wms_grpc.gateway.dagman.graph_reader import GraphReader
-from wms_grpc.gateway.dagman.lines import BLANKS
+from wms_grpc.gateway.dagman.lines import BLANKS, split_blanks
 from wms_grpc.gateway.dagman.names import read_name
 from wms_grpc.gateway.dagman.parser import KEYWORDS, parse
 from wms_grpc.gateway.dagman.settings import Settings
@@ -47,7 +47,7 @@ class Dagman:
         for line in content.decode("latin-1").split("\n"):
             said = line.strip(BLANKS)
             if said and not said.startswith(("#", "//")):
-                word, *others = said.split(maxsplit=1)
+                word, *others = split_blanks(said)
                 is_lone = not others or others[0].startswith(("=", ":"))
                 keyword = word.upper().replace("-", "_")
                 if keyword in KEYWORDS and (not is_lone or keyword == "REJECT"):

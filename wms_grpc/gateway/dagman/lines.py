@@ -6,14 +6,18 @@ continuation are passed over.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wms_grpc.gateway.model import Position
 
-__all__ = ["BLANKS", "Line", "logical_lines"]
+__all__ = ["BLANKS", "Line", "logical_lines", "split_blanks"]
 
 BLANKS = " \t\r\n\v\f"
+"""What separates words; blanks of other alphabets do not."""
+
+_GAP = re.compile(f"[{BLANKS}]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +62,8 @@ def logical_lines(
             held, pieces, size = [], [], 0
     if held:
         yield Line(file, joint.join(held).rstrip(BLANKS), tuple(pieces))
+
+
+def split_blanks(text: str) -> list[str]:
+    """Return what stands between the blanks."""
+    return [part for part in _GAP.split(text) if part]

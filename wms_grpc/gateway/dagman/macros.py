@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
 
+from wms_grpc.gateway.dagman.conditions import truth
+from wms_grpc.gateway.dagman.lines import BLANKS
+from wms_grpc.gateway.dagman.live_macros import LIVE, item_names
 from wms_grpc.gateway.dagman.submit import (
     Assignment,
     Queue,
@@ -22,50 +24,21 @@ from wms_grpc.gateway.dagman.submit import (
 from wms_grpc.gateway.dagman.text import Findings
 from wms_grpc.gateway.model import MAX_DEPTH, MAX_TOKEN, Position
 
-__all__ = ["LIVE", "Macros", "item_names"]
-
-HTCONDOR: Final = (25, 14, 1)
-"""What `if version` is compared with."""
-
-LIVE: Final[Mapping[str, str]] = {
-    name.lower(): canonical
-    for name, canonical in {
-        "Process": "Process",
-        "ProcId": "Process",
-        "Cluster": "Cluster",
-        "ClusterId": "Cluster",
-        "Step": "Step",
-        "Row": "Row",
-        "Item": "Item",
-        "ItemIndex": "ItemIndex",
-        "Node": "Node",
-        "RETRY": "RETRY",
-        "FAILED_COUNT": "FAILED_COUNT",
-        "DAG_STATUS": "DAG_STATUS",
-        "DAGManJobId": "DAGManJobId",
-        "DAG_PARENT_NAMES": "DAG_PARENT_NAMES",
-        "SUBMIT_TIME": "SUBMIT_TIME",
-        "SUBMIT_FILE": "SUBMIT_FILE",
-        "YEAR": "YEAR",
-        "MONTH": "MONTH",
-        "DAY": "DAY",
-    }.items()
-}
-"""Macros whose value is not known before the job is submitted, by their names in lower case."""
+__all__ = ["Macros"]
 
 _MACRO = re.compile(r"\$\$\(|\$([A-Za-z_]\w*)?\(")
+_SIMPLE = re.compile(r"\$\(([\w.]+)\)")
 _BRACKET = re.compile(r"[()]")
 _BODY = re.compile(r"([\w.]+)(?::(.*))?", re.DOTALL)
-_TRUE: Final = ("true", "yes", "t", "y")
-_FALSE: Final = ("false", "no", "f", "n", "")
-_VERSION = re.compile(r"version\s*(>=|<=|==|!=|>|<)\s*([0-9]{1,4}(?:\.[0-9]{1,4}){0,2})")
-_ITEMS = re.compile(r"(?:\S+\s+)?([\w\s,]*?)\s*\b(in|from|matching)\b", re.IGNORECASE)
 
 
-def item_names(queue: str) -> frozenset[str]:
-    """Return the names, in lower case, that a queue statement gives its items."""
-    match = _ITEMS.match(queue)
-    return frozenset(re.split(r"[\s,]+", match[1].lower())) - {""} if match else frozenset()
+@dataclass(slots=True)
+class _Block:
+    """A conditional part that is open: whether its lines count now, did before, and its `else`."""
+
+    is_taken: bool
+    was_taken: bool
+    has_else: bool = False
 
 
 class Macros:
@@ -75,6 +48,9 @@ class Macros:
     ----------
     fixed
         Macros that nothing overrides, by their names in lower case.
+
+    `used` are the names that values and conditions have asked for, `given` the assignments from
+    outside of the description that count.
     """
 
     def __init__(self, fixed: Mapping[str, str], findings: Findings) -> None:
@@ -84,6 +60,7 @@ class Macros:
         self._expanded: dict[str, str] = {}
         self._live: Mapping[str, str] = LIVE
         self.used: set[str] = set()
+        self.given: dict[str, Assignment] = {}
         self.queue: Queue | None = None
 
     def run(
@@ -95,26 +72,37 @@ class Macros:
         """Take the assignments before, those of the description, and those after."""
         for assignment in before:
             self._assign(assignment)
+            self.given[assignment.name] = assignment
         if description.values is not None:
             self._values.update(description.values)
             self._queued(description.queue)
         else:
             self._step(description)
+        self._report_overridden()
         for assignment in after:
             self._assign(assignment)
+            self.given[assignment.name] = assignment
+
+    def _report_overridden(self) -> None:
+        for name, given in list(self.given.items()):
+            if self._values[name].position != given.position:
+                message = (
+                    f"{given.key} from VARS comes before the description, which sets it itself"
+                )
+                self._findings.add("OVERRIDDEN", message, given.position, given.key)
+                del self.given[name]
 
     def _step(self, description: SubmitDescription) -> None:
-        takes: list[bool] = []
-        taken: list[bool] = []
+        blocks: list[_Block] = []
         for statement in description.statements:
             match statement:
                 case Test():
-                    self._test(statement, takes, taken)
-                case Assignment() if all(takes):
+                    self._test(statement, blocks)
+                case Assignment() if all(block.is_taken for block in blocks):
                     self._assign(statement)
-                case Queue() if all(takes):
+                case Queue() if all(block.is_taken for block in blocks):
                     self._queued(statement)
-        if takes:
+        if blocks:
             message = "an if without its endif"
             self._findings.add("SUBMIT_SYNTAX", message, description.position, severity="error")
 
@@ -141,12 +129,25 @@ class Macros:
         if key not in self._expanded:
             value = self._values.get(key)
             self._expanded[key] = self.expanded(value.value, value.position) if value else ""
-        return self._expanded[key].strip()
+        return self._expanded[key].strip(BLANKS)
 
     def expanded(self, text: str, at: Position, within: tuple[str, ...] = ()) -> str:
         """Return the text with its macros replaced."""
         if "$" not in text:
             return text
+        parts = _SIMPLE.split(text)
+        if any("$" in part for part in parts[::2]):
+            parts = self._parts(text, at, within)
+        else:
+            parts[1::2] = [self._named(word, None, at, within) for word in parts[1::2]]
+        if sum(map(len, parts)) > MAX_TOKEN:
+            message = f"its macros make a value of more than {MAX_TOKEN} characters"
+            self._findings.add("TOO_LARGE", message, at, severity="error")
+            return ""
+        return "".join(parts)
+
+    def _parts(self, text: str, at: Position, within: tuple[str, ...]) -> list[str]:
+        """Return the parts of the text with their macros replaced, up to the bound."""
         closing = _closing(text)
         parts: list[str] = []
         start = size = 0
@@ -159,10 +160,8 @@ class Macros:
             size += len(parts[-1]) + len(parts[-2])
             start = end + 1
             if size > MAX_TOKEN:
-                message = f"its macros make a value of more than {MAX_TOKEN} characters"
-                self._findings.add("TOO_LARGE", message, at, severity="error")
-                return ""
-        return "".join([*parts, text[start:]])
+                return parts
+        return [*parts, text[start:]]
 
     def _macro(self, match: re.Match[str], body: str, at: Position, within: tuple[str, ...]) -> str:
         if "$" in body and len(within) < MAX_DEPTH:
@@ -173,16 +172,17 @@ class Macros:
             self._report_function(match[1], body, at)
             return f"${match[1]}({body})"
         said = _BODY.fullmatch(body)
-        if said is None:
-            return f"$({body})"
-        name = said[1].lower()
+        return f"$({body})" if said is None else self._named(said[1], said[2], at, within)
+
+    def _named(self, word: str, default: str | None, at: Position, within: tuple[str, ...]) -> str:
+        name = word.lower()
         self.used.add(name)
         if name == "dollar":
             return "$"
         if name in self._live:
             self._report_live(self._live[name], at)
             return f"$({self._live[name]})"
-        return self._known(name, said[2], at, within)
+        return self._known(name, default, at, within)
 
     def _known(self, name: str, default: str | None, at: Position, within: tuple[str, ...]) -> str:
         if name in self._fixed:
@@ -220,40 +220,36 @@ class Macros:
             return ""
         return itself.sub(lambda match: old.value if old else match[1] or "", said)
 
-    def _test(self, test: Test, takes: list[bool], taken: list[bool]) -> None:
+    def _test(self, test: Test, blocks: list[_Block]) -> None:
         if test.word == "if":
-            is_true = all(takes) and self._holds(test)
-            takes.append(is_true)
-            taken.append(is_true)
-        elif not takes:
-            message = f"{test.word} without an if"
+            holds = all(block.is_taken for block in blocks) and self._holds(test)
+            blocks.append(_Block(is_taken=holds, was_taken=holds))
+        elif not blocks or (blocks[-1].has_else and test.word != "endif"):
+            message = f"{test.word} without an if" if not blocks else f"{test.word} after an else"
             self._findings.add("SUBMIT_SYNTAX", message, test.position, severity="error")
         elif test.word == "endif":
-            takes.pop()
-            taken.pop()
+            blocks.pop()
         else:
-            is_open = all(takes[:-1]) and not taken[-1]
-            takes[-1] = is_open and (test.word == "else" or self._holds(test))
-            taken[-1] = taken[-1] or takes[-1]
+            block = blocks[-1]
+            block.has_else = test.word == "else"
+            is_open = all(outer.is_taken for outer in blocks[:-1]) and not block.was_taken
+            block.is_taken = is_open and (block.has_else or self._holds(test))
+            block.was_taken |= block.is_taken
 
     def _holds(self, test: Test) -> bool:
-        condition = self.expanded(test.condition, test.position).strip()
+        condition = self.expanded(test.condition, test.position).strip(BLANKS)
         is_negated = condition.startswith("!")
         condition = condition.lstrip("! \t").lower()
         if condition.startswith("defined "):
-            name = lookup_name(condition.removeprefix("defined ").strip())
+            name = lookup_name(condition.removeprefix("defined ").strip(BLANKS))
             self.used.add(name)
             return (name in self._values or name in self._fixed or name in LIVE) != is_negated
-        if condition in _TRUE or condition in _FALSE:
-            return (condition in _TRUE) != is_negated
-        if version := _VERSION.fullmatch(condition):
-            return _compares(version[1], version[2]) != is_negated
-        try:
-            return (float(condition) != 0) != is_negated
-        except ValueError:
+        holds = truth(condition)
+        if holds is None:
             message = f"the condition {condition[:40]!r} is not evaluated, and taken for false"
             self._findings.add("CONDITION", message, test.position, severity="error")
             return False
+        return holds != is_negated
 
     def _report_function(self, name: str, body: str, at: Position) -> None:
         code = "NEEDS_ACCESS_POINT" if name.upper() == "ENV" else "NO_COUNTERPART"
@@ -264,19 +260,6 @@ class Macros:
         if name != "Process":
             message = f"$({name}) is known at the submission only, and is left as it is"
             self._findings.add("RUNTIME_MACRO", message, at, name, severity="info")
-
-
-def _compares(operator: str, version: str) -> bool:
-    asked = tuple(int(part) for part in version.split("."))
-    ours = HTCONDOR[: len(asked)]
-    return {
-        ">": ours > asked,
-        "<": ours < asked,
-        ">=": ours >= asked,
-        "<=": ours <= asked,
-        "==": ours == asked,
-        "!=": ours != asked,
-    }[operator]
 
 
 def _closing(text: str) -> dict[int, int]:

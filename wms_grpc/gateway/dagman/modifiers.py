@@ -26,6 +26,7 @@ from wms_grpc.gateway.dagman.commands import (
     Tolerance,
     Vars,
 )
+from wms_grpc.gateway.dagman.lines import split_blanks
 from wms_grpc.gateway.dagman.names import ALL_NODES, read_name
 from wms_grpc.gateway.dagman.words import Words
 from wms_grpc.gateway.model import Position
@@ -52,6 +53,8 @@ def _edges(words: Words, at: Position, is_weak: bool = False) -> Edges:
     while word := words.word():
         if word.upper() == "CHILD":
             side = 1
+            if words.is_at_end():
+                words.fail("CHILD without a child")
         else:
             sides[side].append(read_name(word))
     if not sides[0]:
@@ -79,7 +82,7 @@ def _script(words: Words, at: Position) -> ScriptCommand:
     if moment is None:
         words.fail("SCRIPT takes PRE, POST or HOLD, with DEFER and DEBUG before it")
     node = words.node()
-    command = tuple(words.rest().split())
+    command = tuple(split_blanks(words.rest()))
     if not command:
         words.fail("the script is missing")
     return ScriptCommand(node, moment, command, defer, debug, at)

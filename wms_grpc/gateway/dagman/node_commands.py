@@ -77,11 +77,12 @@ def _apply_rarer(command: Command, scope: Scope, findings: Findings) -> None:
 
 
 def _skip(command: PreSkip, scope: Scope, findings: Findings) -> None:
+    nodes = _nodes(command.node, scope, command.position, findings)
     if command.exit_code == 0:
         message = "PRE_SKIP with 0 skips a node whose PRE script succeeds; DAGMan ignores it"
         findings.add("IGNORED_PRE_SKIP", message, command.position, command.node)
         return
-    for node in _nodes(command.node, scope, command.position, findings):
+    for node in nodes:
         node.pre_skip = command.exit_code
 
 

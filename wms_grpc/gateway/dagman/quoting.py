@@ -10,28 +10,30 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from wms_grpc.gateway.dagman.lines import BLANKS, split_blanks
+
 __all__ = ["read_arguments", "read_environment", "written_arguments", "written_environment"]
 
-_PART = re.compile(r"((?:[^\s']+|'(?:[^']|'')*')+)\s*")
+_PART = re.compile(r"((?:[^\s']+|'(?:[^']|'')*')+)\s*", re.ASCII)
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _OLD_QUOTE = re.compile(r'(?<!\\)"')
 
 
 def read_arguments(text: str) -> tuple[str, ...]:
     """Return the arguments. Raises ValueError with the reason where the text has none."""
-    text = text.strip()
+    text = text.strip(BLANKS)
     if text.startswith('"'):
         return tuple(_parts(_inside(text)))
     if _OLD_QUOTE.search(text):
         raise ValueError("a double quote that is not escaped")
-    return tuple(text.replace('\\"', '"').split())
+    return tuple(split_blanks(text.replace('\\"', '"')))
 
 
 def read_environment(text: str) -> dict[str, str]:
     """Return the variables. Raises ValueError with the reason where the text has none."""
-    text = text.strip()
+    text = text.strip(BLANKS)
     is_new = text.startswith('"')
-    parts = _parts(_inside(text)) if is_new else [part.strip() for part in text.split(";")]
+    parts = _parts(_inside(text)) if is_new else [part.strip(BLANKS) for part in text.split(";")]
     variables: dict[str, str] = {}
     for part in parts:
         if not part:
@@ -61,12 +63,12 @@ def _inside(text: str) -> str:
 
 
 def _parts(text: str) -> list[str]:
-    text = text.strip()
+    text = text.strip(BLANKS)
     parts: list[str] = []
     at = 0
     while at < len(text):
         match = _PART.match(text, at)
-        if match is None or (match.end() < len(text) and not match[0][-1].isspace()):
+        if match is None or (match.end() < len(text) and match[0][-1] not in BLANKS):
             raise ValueError("a single quote that is not closed")
         parts.append(_QUOTED.sub(lambda quoted: quoted[1].replace("''", "'"), match[1]))
         at = match.end()

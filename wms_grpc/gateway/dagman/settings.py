@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from wms_grpc.gateway.dagman.commands import Setting
-from wms_grpc.gateway.dagman.lines import Line, logical_lines
+from wms_grpc.gateway.dagman.lines import BLANKS, Line, logical_lines
 from wms_grpc.gateway.dagman.text import Findings, decoded, refuse
 from wms_grpc.gateway.model import Bundle, FindingSeverity
 
@@ -80,7 +80,7 @@ class Settings:
             message = f"{line.text[:40]!r} is no setting"
             self._findings.add("CONFIG_SYNTAX", message, line.position(), severity="error")
             return
-        key, value = match[1].upper(), match[2].strip()
+        key, value = match[1].upper(), match[2].strip(BLANKS)
         if key in (MAX_RUNNING_KEY, MAX_IDLE_KEY) and re.fullmatch(r"[0-9]{1,9}", value):
             limit = int(value) or None  # 0: no limit
             if key == MAX_RUNNING_KEY:

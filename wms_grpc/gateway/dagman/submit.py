@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from wms_grpc.gateway.dagman.lines import Line, logical_lines
+from wms_grpc.gateway.dagman.lines import BLANKS, Line, logical_lines
 from wms_grpc.gateway.dagman.text import Findings, decoded
 from wms_grpc.gateway.model import MAX_TOKEN, Position
 
@@ -48,7 +48,7 @@ class Assignment:
 def assignment(key: str, value: str, position: Position) -> Assignment:
     """Return the assignment."""
     name = lookup_name(key)
-    value = value.strip()
+    value = value.strip(BLANKS)
     return Assignment(key, value, position, name, "$" in value and f"$({name}" in value.lower())
 
 
@@ -78,18 +78,19 @@ class Queue:
 Statement = Assignment | Test | Queue
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SubmitDescription:
     """The statements up to the queue statement, and that one, which may be missing.
 
     `values`: what they come to where there are no conditions and nothing names itself, so that they
-    need not be taken one by one for each node.
+    need not be taken one by one for each node. `is_constant`: nor do they have macros.
     """
 
     statements: tuple[Statement, ...]
     position: Position
     values: Mapping[str, Assignment] | None
     queue: Queue | None
+    is_constant: bool = False
 
 
 def read_description(
@@ -108,7 +109,9 @@ def read_description(
     values = {each.name: each for each in assignments}
     if not is_plain or any(each.is_own for each in assignments):
         return SubmitDescription(statements, position, None, queue)
-    return SubmitDescription(statements, position, values, queue)
+    texts = [each.value for each in assignments] + ([queue.said] if queue is not None else [])
+    is_constant = not any("$" in text for text in texts)
+    return SubmitDescription(statements, position, values, queue, is_constant)
 
 
 def _statements(lines: Iterator[Line], findings: Findings) -> Iterator[Statement]:

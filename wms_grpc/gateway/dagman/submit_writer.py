@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from wms_grpc.gateway.dagman.jobs import Job, is_elsewhere, is_false, placed
-from wms_grpc.gateway.dagman.macros import LIVE, item_names
+from wms_grpc.gateway.dagman.lines import BLANKS
+from wms_grpc.gateway.dagman.live_macros import LIVE, item_names
 from wms_grpc.gateway.dagman.quoting import written_arguments, written_environment
 from wms_grpc.gateway.dagman.text import Findings
 from wms_grpc.gateway.model import FindingSeverity, Position
@@ -105,7 +106,7 @@ class _Description:
     def _list(self, paths: Iterable[str]) -> str:
         paths = list(paths)
         for path in paths:
-            if "," in path or path != path.strip() or not path:
+            if "," in path or path != path.strip(BLANKS) or not path:
                 self._report(f"the file name {path!r} cannot stand in a list of files")
         return ", ".join(paths)
 
@@ -113,7 +114,7 @@ class _Description:
         if _BREAK.search(value):
             self._report(f"the value of {key} has line breaks, which became blanks")
             value = _BREAK.sub(" ", value)
-        value = _LITERAL_MACRO.sub(self._escaped, value).strip()
+        value = _LITERAL_MACRO.sub(self._escaped, value).strip(BLANKS)
         if value.endswith("\\"):
             self._report(f"the value of {key} ends with a backslash, which would continue the line")
             value = value.rstrip("\\ ")

@@ -1,9 +1,9 @@
 """A node of a DAG into a task: its work, its scripts, its recovery.
 
 Annotations, under `dagman`, hold what the task has no field for: `submit_file` (one that is not in
-the bundle, or of a node without work) with `vars` and `append_vars`; `inline` and `sub_dag` of a
-node without work; `dir`, `initialdir`, `queue`, `hold_script`, `pre_debug`, `post_debug`,
-`save_point_file`, `tolerance`, `tolerance_mode`.
+the bundle, or of a node without work); `vars` and `append_vars` that no description uses; `inline`
+and `sub_dag` of a node without work; `dir`, `initialdir`, `queue`, `hold_script`, `pre_debug`,
+`post_debug`, `save_point_file`, `tolerance`, `tolerance_mode`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wms_grpc.domain.tasks import (
 )
 from wms_grpc.gateway.dagman.commands import NodeKind, ScriptCommand, Tolerance
 from wms_grpc.gateway.dagman.graph import Node
-from wms_grpc.gateway.dagman.jobs import job_of, placed
+from wms_grpc.gateway.dagman.jobs import Job, job_of, placed
 from wms_grpc.gateway.dagman.submit import (
     Assignment,
     SubmitDescription,
@@ -57,6 +57,7 @@ class TaskReader:
         self._findings = findings
         self._appends = appends
         self._descriptions: dict[object, SubmitDescription] = {}
+        self._jobs: dict[tuple[SubmitDescription, str], Job] = {}
 
     def task(self, node: Node) -> Task:
         """Return the task of a node."""
@@ -101,7 +102,7 @@ class TaskReader:
             self._note_variables(node, notes)
             return BatchWork()
         before, after = self._assignments(node)
-        job = job_of(description, before, after, node.name, node.folder, self._findings)
+        job = self._job(node, description, before, after)
         if definition.inline is not None and job.work.n_procs != 1:
             message = "DAGMan queues one job of a description in the DAG, whatever it says"
             self._findings.add("INLINE_QUEUE", message, definition.position, node.name)
@@ -110,7 +111,25 @@ class TaskReader:
             notes["initialdir"] = job.initialdir
         if job.queue:
             notes["queue"] = job.queue
+        unused = {each: each for each in job.unused.values()}
+        _note_values([each for each in before if each in unused], "vars", node, notes)
+        _note_values([each for each in after if each in unused], "append_vars", node, notes)
         return job.work
+
+    def _job(
+        self,
+        node: Node,
+        description: SubmitDescription,
+        before: list[Assignment],
+        after: list[Assignment],
+    ) -> Job:
+        """Return the node's job; nodes share one where their descriptions have no macros."""
+        if before or after or not description.is_constant:
+            return job_of(description, before, after, node.name, node.folder, self._findings)
+        key = (description, node.folder)
+        if key not in self._jobs:
+            self._jobs[key] = job_of(description, (), (), node.name, node.folder, self._findings)
+        return self._jobs[key]
 
     def _noop(self, node: Node, notes: dict[str, object]) -> NoopWork:
         definition = node.definition
@@ -172,9 +191,9 @@ class TaskReader:
         return before, after
 
     def _note_variables(self, node: Node, notes: dict[str, object]) -> None:
-        for name, assignments in zip(("vars", "append_vars"), self._assignments(node), strict=True):
-            if assignments:
-                notes[name] = {a.key: a.value.replace("$(JOB)", node.name) for a in assignments}
+        before, after = self._assignments(node)
+        _note_values(before, "vars", node, notes)
+        _note_values(after, "append_vars", node, notes)
 
     def _note_folder(self, folder: str, notes: dict[str, object]) -> None:
         if folder:
@@ -207,6 +226,13 @@ class TaskReader:
             message = "a PROVISIONER node is for DAGMan at an access point: delegate the DAG to one"
             position = node.definition.position
             self._findings.add("NEEDS_ACCESS_POINT", message, position, node.name, "error")
+
+
+def _note_values(
+    assignments: list[Assignment], name: str, node: Node, notes: dict[str, object]
+) -> None:
+    if assignments:
+        notes[name] = {each.key: each.value.replace("$(JOB)", node.name) for each in assignments}
 
 
 def _recovery(node: Node) -> Recovery:
