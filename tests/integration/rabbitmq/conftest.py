@@ -32,5 +32,5 @@ async def start_mqs(
 
 @pytest.fixture
 async def mqs(start_mqs: StartMqs) -> MqsUnderTest:
-    """An MQS that counts a queue as quiet after six seconds."""
+    """An MQS that counts a queue as quiet after four seconds."""
     return await start_mqs()
