@@ -3,6 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST_ARGS ?=
+PILOT := build/ewms-pilot
+PILOT_SOURCES := scripts/build_pilot.py \
+	$(shell find peers/ewms_pilot libs/ewms_amqp clients/ewms -name '*.py')
 
 .DEFAULT_GOAL := help
 
@@ -20,6 +23,12 @@ install: $(INSTALLED) ## the environment in .venv/, everything in it
 .PHONY: demo
 demo: install ## the whole system at work: two workflows, 200 events, every result checked
 	$(BIN)/python scripts/demo.py
+
+.PHONY: demo-real
+demo-real: $(PILOT) ## the same on HTCondor, RabbitMQ and an outside PostgreSQL (Debian, root): 3,000 events
+	scripts/postgres.sh install
+	sh scripts/rabbitmq.sh install
+	$(BIN)/python scripts/demo_real.py
 
 .PHONY: test
 test: install ## all tests but the long ones; PYTEST_ARGS goes to pytest
@@ -66,7 +75,9 @@ rabbitmq-stop: ## stop the RabbitMQ node; its data stay
 	sh scripts/rabbitmq.sh stop
 
 .PHONY: pilot
-pilot: install ## the pilot as one executable file with its interpreter: build/ewms-pilot
+pilot: $(PILOT) ## the pilot as one executable file with its interpreter: build/ewms-pilot
+
+$(PILOT): $(PILOT_SOURCES) $(INSTALLED)
 	$(BIN)/python scripts/build_pilot.py
 
 .PHONY: apptainer

@@ -195,7 +195,8 @@ class _Path:
             lifecycle.QueueState(q.mqid, False, False, "postgres", "127.0.0.1:50052")
             for q in plan.queues
         ]
-        await lifecycle.grant_queues(self._store, workflow_id, states, self._locations, plan)
+        if not await lifecycle.grant_at_once(self._store, states, self._locations, plan):
+            raise AssertionError("the way of a submission does not end in a launch")
 
     async def _assign(self, plan: Plan) -> None:
         pushes = await agents.claim_pushes(self._db, _SCHEDD, self._session)

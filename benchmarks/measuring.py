@@ -80,6 +80,8 @@ class Row:
         Start what is measured. `limit_kind` is the limit's database; ours has `kind`.
     rounds
         How often each is measured.
+    needs
+        What a machine need not have; such a row is measured only when it is asked for.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Row:
     limit: Opening
     kind: Kind = Kind.EMPTY
     rounds: int = 7
+    needs: str = ""
 
 
 @dataclass(frozen=True, slots=True)

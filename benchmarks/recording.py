@@ -91,7 +91,16 @@ class _Pool:
     def __init__(self, connection: asyncpg.Connection[Any], steps: list[Step]) -> None:
         self._connection = _Connection(connection, steps)
 
-    async def acquire(self, timeout: float) -> _Connection:
+    def get_max_size(self) -> int:
+        """How many connections there may be: more than anybody takes at once."""
+        return 100
+
+    def get_idle_size(self) -> int:
+        """How many connections wait for somebody to use them."""
+        return 1
+
+    async def acquire(self, timeout: float | None) -> _Connection:
+        """Return the connection."""
         return self._connection
 
     async def release(self, connection: _Connection, timeout: float) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from benchmarks import assignment_latency, events, start_up, statuses, submissions, watchers
+from benchmarks import (
+    assignment_latency,
+    condor_submissions,
+    events,
+    start_up,
+    statuses,
+    submissions,
+    watchers,
+)
 from benchmarks.growth import growth_of
 from benchmarks.measuring import Row
 
@@ -19,4 +27,6 @@ _PARTS = (
     start_up.ROW,
 )
 
-ROWS: Final[dict[str, Row]] = {row.name: row for row in (*_PARTS, *map(growth_of, _PARTS))}
+ROWS: Final[dict[str, Row]] = {
+    row.name: row for row in (*_PARTS, *map(growth_of, _PARTS), condor_submissions.ROW)
+}

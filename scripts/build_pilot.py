@@ -23,11 +23,14 @@ SEARCHED = [ROOT / "peers", ROOT / "clients"]
 # Other programs' libraries: one of these in the file means that an import went astray.
 _FOREIGN = {
     *("ewms_rpc", "ewms_postgres", "wms_grpc", "ewms_client", "ewms_mqs", "ewms_tms"),
-    *("sqlalchemy", "asyncpg", "pydantic", "structlog", "typer", "rich", "cryptography", "joserfc"),
+    *("sqlalchemy", "asyncpg", "pydantic", "pydantic_core", "structlog", "typer", "rich"),
+    *("cryptography", "joserfc"),
 }
-# Followed because grpcio or the standard library mention them, and never used by a pilot.
+# Followed because grpcio, yarl (of the AMQP client) or the standard library mention them for those
+# who have them, and never used by a pilot.
 _UNUSED = (
     *("grpc_tools", "grpc_health", "grpc_reflection", "gevent", "uvloop", "setuptools", "pip"),
+    *("pydantic", "pydantic_core", "rich"),
     *("tkinter", "unittest", "pydoc", "doctest", "sqlite3", "curses", "lib2to3", "distutils"),
 )
 

@@ -17,6 +17,9 @@
 # EWMS_POOL_HOME is where it lives (/opt/ewms-htcondor), EWMS_CACHE where the copy is kept
 # (/var/cache/ewms). Needs root. The first installation takes a minute or two and 1 GB, and the
 # network to Debian's mirror. Ends only what it started.
+
+# `sh condor-pool.sh` goes on in bash.
+if [ -z "${BASH_VERSION:-}" ] || shopt -oq posix; then exec bash "$0" "$@"; fi
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=scripts/debian.sh
@@ -29,6 +32,7 @@ major=25
 root=$home/rootfs
 work=$home/work      # at this path inside and outside of the pool: event logs, jobs' files
 shared=$work/shared  # images and programs that jobs use where they are
+port=9618            # the collector's, and by it everybody's
 account=ewms         # owns all jobs; our token maps to it
 account_id=4242      # of the account, inside and outside
 log=$home/install.log
@@ -46,23 +50,21 @@ installed_version() { inside condor_version | sed -n 's/.*CondorVersion: \([0-9.
 
 install_pool() {
     need_root
+    need_namespaces
     mkdir -p "$home" "$work"
     chmod 1777 "$work"
     make_account
     if [[ -x $root/usr/sbin/condor_master ]] && is_running; then
         : # Somebody uses it: whatever made it, it is complete.
     elif ! is_installed; then
-        if [[ -s $copy ]]; then
-            say "from the copy $copy"
-            rm -rf --one-file-system "$root"
-            mkdir -p "$root"
-            tar -xpf "$copy" -C "$root" --numeric-owner
-        else
+        if ! take_copy; then
             say "from Debian's mirror, a minute or two; what is done is in $log"
-            make_root >"$log" 2>&1 || die "failed, see $log"
+            # In a shell of its own: `||` would have this one go on after each failure.
+            ("$BASH" "$0" make-root) >"$log" 2>&1 || die_with "the installation failed" "$log"
             keep_copy
         fi
     fi
+    agree_on_account
     configure
     local version
     version=$(installed_version)
@@ -74,7 +76,37 @@ install_pool() {
 
 # The pool's files must belong to somebody whom both sides know by the same number.
 make_account() {
-    id "$account" >/dev/null 2>&1 || useradd --create-home --uid "$account_id" "$account"
+    id "$account" >/dev/null 2>&1 ||
+        useradd --create-home --uid "$account_id" "$account" 2>/dev/null ||
+        useradd --create-home "$account" # the number is another one's
+}
+
+# A copy may come from a machine on which the account had another number.
+agree_on_account() {
+    local number
+    number=$(id -u "$account")
+    [[ $(awk -F: -v name="$account" '$1 == name {print $3}' "$root/etc/passwd") == "$number" ]] ||
+        inside usermod --uid "$number" "$account"
+}
+
+# The root from its copy; nothing of one that is torn is left.
+take_copy() {
+    [[ -s $copy ]] || return 1
+    say "from the copy $copy"
+    rm -rf --one-file-system "$root"
+    mkdir -p "$root"
+    if tar -xpf "$copy" -C "$root" --numeric-owner && is_installed; then
+        return
+    fi
+    say "the copy is not whole; it is made anew"
+    rm -rf --one-file-system "$root" "$copy"
+    return 1
+}
+
+# Everything here runs in mount namespaces of its own.
+need_namespaces() {
+    unshare --mount true 2>/dev/null ||
+        die "needs the right to make mount namespaces (in a container: --privileged)"
 }
 
 make_root() {
@@ -128,32 +160,71 @@ is_running() {
 }
 
 # Everything that has to be there before a job can run: both schedds and a slot.
-is_ready() {
-    local found
-    found=$(inside condor_status -schedd -af Name 2>/dev/null) || return 1
-    local schedd
+is_ready() { [[ -z $(lacking) ]]; }
+
+# What of it is not there yet, in words; nothing once all is.
+lacking() {
+    local found schedd
+    found=$(inside condor_status -schedd -af Name 2>/dev/null) || {
+        printf 'the collector does not answer\n'
+        return
+    }
     for schedd in "${schedds[@]}"; do
-        grep -qxF "$schedd" <<<"$found" || return 1
+        grep -qxF "$schedd" <<<"$found" || printf 'no %s\n' "$schedd"
     done
-    [[ -n $(inside condor_status -startd -af Name 2>/dev/null) ]]
+    [[ -n $(inside condor_status -startd -af Name 2>/dev/null) ]] || printf 'no slot\n'
+}
+
+# What becomes the master is not called so in its first moments.
+is_gone() { ! kill -0 "$(cat "$home/master.pid")" 2>/dev/null; }
+
+is_ready_or_gone() { is_gone || is_ready; }
+
+# Why it did not come up: what is lacking, and the last words of whoever would know.
+explain_failure() {
+    local words logs=("$home/master.log" "$root/var/log/condor/MasterLog")
+    words=$(lacking | paste -sd, -)
+    ! is_gone || words="the master has ended; $words"
+    case $words in
+        *schedd*) logs+=("$root/var/log/condor/SchedLog" "$root/var/log/condor/SchedLog.2") ;;
+        *slot*) logs+=("$root/var/log/condor/StartLog") ;;
+        *collector*) logs+=("$root/var/log/condor/CollectorLog") ;;
+    esac
+    die_with "the pool did not come up: $words" "${logs[@]}"
+}
+
+# die_with WORDS LOG…: with the last lines of each log, for who reads nothing but this.
+die_with() {
+    local words=$1 file
+    shift
+    for file in "$@"; do
+        [[ -s $file ]] || continue
+        printf '%s\n' "--- the end of $file" >&2
+        tail -n 15 "$file" >&2
+    done
+    die "$words"
 }
 
 start_pool() {
     need_root
+    need_namespaces
     is_installed || [[ -x $root/usr/sbin/condor_master ]] || die "not installed: $0 install"
     mkdir -p "$work"
     chmod 1777 "$work"
     make_account
     configure
     if ! is_running; then
+        ! port_is_taken || die "port $port is taken, by another pool or what is left of one"
         setsid unshare --mount --propagation private sh "$here/condor/inside.sh" "$root" "$work" \
             /usr/sbin/condor_master -f >"$home/master.log" 2>&1 </dev/null &
         printf '%s\n' "$!" >"$home/master.pid"
     fi
-    wait_until 60 is_ready || die "the pool did not come up: see $home/master.log, $root/var/log/condor"
+    if ! wait_until 60 is_ready_or_gone || is_gone; then explain_failure; fi
     prepare_client
     say "running: collector 127.0.0.1:9618, schedds ${schedds[*]}"
 }
+
+port_is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; }
 
 # wait_until SECONDS CONDITION…
 wait_until() {
@@ -281,10 +352,11 @@ case ${1:-} in
         inside "$@"
         ;;
     pid) daemon_pid "${2:?DAEMON}" ;;
+    make-root) make_root ;; # a step of `install`
     token) make_token "${2:?IDENTITY}" ;;
     remove) remove_pool ;;
     *)
-        sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"
+        sed -n '2,/^$/{/^#/s/^# \{0,1\}//p}' "$0"
         exit 2
         ;;
 esac

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Events", "copied", "shouted_and_sorted", "write_events"]
+__all__ = ["Events", "copied", "drawn_events", "shouted", "shouted_and_sorted", "write_events"]
 
 _SEED = 20_261_123
 _LARGEST = 256 * 1024
@@ -31,18 +31,21 @@ class Events:
         return sum(map(len, self.contents.values()))
 
 
+def drawn_events(count: int, largest: int = _LARGEST) -> dict[str, bytes]:
+    """`count` events by name, of at most `largest` bytes."""
+    chance = random.Random(_SEED)
+    drawn = (_drawn(chance, largest) for _ in range(count - len(_EDGE_CASES)))
+    contents = (*_EDGE_CASES[:count], *drawn)
+    return {f"event-{number:03}": content for number, content in enumerate(contents)}
+
+
 def write_events(folder: Path, count: int) -> Events:
     """Write `count` events as files into a new folder."""
     folder.mkdir()
-    chance = random.Random(_SEED)
-    paths, contents = [], {}
-    for number in range(count):
-        path = folder / f"event-{number:03}"
-        content = _EDGE_CASES[number] if number < len(_EDGE_CASES) else _drawn(chance)
-        path.write_bytes(content)
-        paths.append(path)
-        contents[path.name] = content
-    return Events(tuple(paths), contents)
+    contents = drawn_events(count)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return Events(tuple(folder / name for name in contents), contents)
 
 
 def copied(content: bytes) -> bytes:
@@ -50,17 +53,22 @@ def copied(content: bytes) -> bytes:
     return content
 
 
+def shouted(content: bytes) -> bytes:
+    """What `two-schedds.json` makes of an event: `dd conv=ucase` in the C locale."""
+    return content.upper()
+
+
 def shouted_and_sorted(content: bytes) -> bytes:
     """What `chain.json` makes of an event: `dd conv=ucase`, then `sort`, both in the C locale."""
-    lines = content.upper().split(b"\n")
+    lines = shouted(content).split(b"\n")
     if not lines[-1]:
         lines.pop()
     return b"".join(line + b"\n" for line in sorted(lines))
 
 
-def _drawn(chance: random.Random) -> bytes:
+def _drawn(chance: random.Random, largest: int) -> bytes:
     # As many events of ten bytes as of ten thousand.
-    size = int(_LARGEST ** chance.random())
+    size = int(largest ** chance.random())
     if chance.random() < 0.5:
         return chance.randbytes(size)
     return bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz ABC,.;\n", k=size))

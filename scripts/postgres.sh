@@ -160,9 +160,11 @@ server() { unprivileged "$(programs)/pg_ctl" --pgdata="$data" --silent --wait "$
 
 server_runs() { [[ -d $data ]] && server status >/dev/null 2>&1; }
 
+# The process must be ours: after a restart of the machine another one may have its number.
 pooler_pid() {
     local pid
-    pid=$(cat "$pooler/pid" 2>/dev/null) && [[ $(cat "/proc/$pid/comm" 2>/dev/null) == pgbouncer ]] &&
+    pid=$(cat "$pooler/pid" 2>/dev/null) &&
+        tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$pooler/pgbouncer.ini" &&
         printf '%s\n' "$pid"
 }
 
@@ -187,7 +189,14 @@ start() {
 }
 
 start_pooler() {
-    [[ -n $(pooler_pid) ]] || unprivileged pgbouncer --quiet --daemon "$pooler/pgbouncer.ini"
+    [[ -z $(pooler_pid) ]] || return 0
+    unprivileged pgbouncer --quiet --daemon "$pooler/pgbouncer.ini"
+    # It writes its number only after it has left us; without it, it would be started twice.
+    local end=$((SECONDS + 20))
+    until [[ -n $(pooler_pid) ]]; do
+        ((SECONDS < end)) || die "PgBouncer does not start, see $pooler/log"
+        sleep 0.1
+    done
 }
 
 stop_pooler() {

@@ -48,6 +48,18 @@ class RealPool:
     place: Path
     tokens: Path
 
+    def taskforce(self, number: int = 0) -> str:
+        """A taskforce's id that no other test has: all of them are in one queue."""
+        return f"TF-{self.place.name}-{number}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client's environment has."""
+        return {
+            "CONDOR_CONFIG": str(self.config),
+            "_CONDOR_SEC_TOKEN_DIRECTORY": str(self.tokens),
+        }
+
     def script(self, name: str, text: str) -> Path:
         """A shell script that workers can run."""
         path = self.place / name

@@ -23,10 +23,11 @@ from ewms_postgres.embedded import embedded_postgres
 _REAL = (
     "integration/postgres_outside/",
     "integration/rabbitmq/",
-    "integration/ewms_tms/test_tms_condor.py",
+    "integration/ewms_tms/test_tms_condor",
     "integration/ewms_pilot/test_pilot_on_condor.py",
     "integration/ewms_pilot/test_one_file_pilot.py",
     "system/test_rabbitmq_stack.py",
+    "system/test_real_stack.py",
     "[condor",
     "[rabbitmq",
 )

@@ -22,6 +22,7 @@ from ewms_postgres.database import Database, open_database
 from ewms_postgres.embedded import database_from
 from ewms_postgres.migrations import bring_schema
 from ewms_postgres.notifications import Listener, Notifier
+from ewms_postgres.shares import beside_calls
 from ewms_rpc.channel import open_channel
 from ewms_rpc.metrics_http import MetricSource, serve_metrics
 from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
@@ -126,7 +127,8 @@ async def wms_server(settings: WmsSettings, url: str) -> AsyncIterator[WmsServer
             serve_metrics(settings.metrics, parts.metrics())
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        loops = [group.create_task(loop) for loop in parts.loops()]
+        with beside_calls():
+            loops = [group.create_task(loop) for loop in parts.loops()]
         try:
             yield WmsServer(server, parts.store, metrics_address)
         finally:

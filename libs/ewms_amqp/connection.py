@@ -25,6 +25,9 @@ from ewms_amqp.errors import AmqpFailure, amqp_errors
 __all__ = ["FetchSecret", "Secret", "open_connection"]
 
 _LOG = logging.getLogger(__name__)
+# The driver logs a trace for each connection that is lost, which our callers tell in words. Where
+# nobody has configured logging, as in a user's terminal, Python would print it.
+logging.getLogger("aiormq").addHandler(logging.NullHandler())
 
 _CONNECT_TIMEOUT = 20.0
 _RENEW_TIMEOUT = 10.0

@@ -1,7 +1,8 @@
 """The pool through which a program runs its statements and transactions.
 
 Guarantees that every call has a deadline, that every error is one of `errors`, that a connection
-goes back clean, and that a restarted server is found again without help. Leaves no session state
+goes back clean, that calls and loops leave each other their share (see `shares`), and that a
+restarted server is found again without help. Leaves no session state
 behind, so it must never be used to LISTEN, to SET or to hold an advisory lock beyond a transaction.
 """
 
@@ -28,6 +29,8 @@ from ewms_postgres.errors import (
     is_lost,
     translated,
 )
+from ewms_postgres.pooled_connection import PooledConnection
+from ewms_postgres.shares import Shares
 from ewms_postgres.statements import Statement
 from ewms_postgres.transaction import Executor, Session, Transaction
 
@@ -59,6 +62,7 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool[Any], *, pooled: bool) -> None:
         self._pool = pool
+        self._shares = Shares(pool.get_max_size())
         # A pooler may give each message outside of a transaction to another session, which does
         # not know what was prepared before; inside of a transaction it may not.
         self._single: Callable[[], AbstractAsyncContextManager[Session]] = (
@@ -156,15 +160,20 @@ class Database:
 
     @asynccontextmanager
     async def _lease(self) -> AsyncIterator[Any]:
-        with translated():
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _ACQUIRE_DEADLINE.total_seconds()
+        async with self._shares.taken(deadline):
+            # The driver makes a task for a deadline; where a connection is idle, none is needed.
+            limit = None if self._pool.get_idle_size() else deadline - loop.time()
+            with translated():
+                try:
+                    connection = await self._pool.acquire(timeout=limit)
+                except TimeoutError as error:
+                    raise DatabaseUnavailable("no database connection came free in time") from error
             try:
-                connection = await self._pool.acquire(timeout=_ACQUIRE_DEADLINE.total_seconds())
-            except TimeoutError as error:
-                raise DatabaseUnavailable("no database connection came free in time") from error
-        try:
-            yield connection
-        finally:
-            await self._give_back(connection)
+                yield connection
+            finally:
+                await self._give_back(connection)
 
     async def _give_back(self, connection: Any) -> None:
         try:
@@ -248,6 +257,7 @@ def _statement_options(
     limit = statement_timeout.total_seconds() if statement_timeout else None
     if pooled:
         return {
+            "connection_class": PooledConnection,
             "statement_cache_size": 0,
             "command_timeout": limit,
             "server_settings": {"application_name": application_name},

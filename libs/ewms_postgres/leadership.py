@@ -8,6 +8,8 @@ saves work and does not protect data; what must not happen twice is guarded by r
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -25,6 +27,8 @@ __all__ = ["run_elected"]
 _log = structlog.get_logger(__name__)
 
 _PROBE_EVERY = timedelta(seconds=5)
+# A shorter term has failed at what it needs: the pooler is away, say, and the server is not.
+_WHOLE_TERM_SECONDS = 10.0
 
 
 async def run_elected(
@@ -48,14 +52,17 @@ async def run_elected(
     """
     backoff = Backoff()
     while True:
+        elected_at = math.inf
         try:
             async with held_connection(db_url, application_name=application_name) as connection:
                 await hold_advisory_lock(connection, f"leader of {name}")
-                backoff.reset()
+                elected_at = time.monotonic()
                 _log.info("elected", name=name)
                 await _lead(connection, body)
                 return
         except DatabaseError as error:
+            if time.monotonic() - elected_at > _WHOLE_TERM_SECONDS:
+                backoff.reset()
             _log.log(backoff.level, "leadership lost or out of reach", name=name, reason=str(error))
         await backoff.wait()
 

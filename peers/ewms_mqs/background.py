@@ -9,17 +9,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import structlog
 
+from ewms_postgres.backoff import Backoff
 from ewms_postgres.errors import DatabaseError
 from ewms_rpc.metrics import loop_failed
 
-__all__ = ["background_tasks", "repeat"]
+__all__ = ["background_tasks", "repeat", "through_outages"]
 
 _log = structlog.get_logger(__name__)
+
+# What ran for so long has not failed at the outage of before.
+_CALM_SECONDS = 10.0
 
 
 @asynccontextmanager
@@ -47,6 +52,22 @@ async def background_tasks() -> AsyncIterator[asyncio.TaskGroup]:
         while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
             failure = failure.exceptions[0]
         raise failure from None
+
+
+async def through_outages(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    """Run a loop until it returns, again from its beginning whenever the database fails it."""
+    backoff = Backoff()
+    while True:
+        began = time.monotonic()
+        try:
+            await loop()
+            return
+        except DatabaseError as error:
+            loop_failed(name)
+            if time.monotonic() - began > _CALM_SECONDS:
+                backoff.reset()
+            _log.log(backoff.level, "waits for the database", name=name, reason=str(error))
+        await backoff.wait()
 
 
 async def repeat(name: str, every: float, work: Callable[[], Awaitable[object]]) -> None:

@@ -17,36 +17,16 @@ from ewms_mqs.errors import BrokerNotReady, QueuesReleased, QueueTaken, TooManyQ
 from ewms_mqs.model import QueueSpec, QueueState, WorkflowId
 from ewms_mqs.register import Register, queue_from
 from ewms_mqs.signals import Signals
-from ewms_postgres.database import Database, Transaction
+from ewms_postgres.database import Database
 from ewms_postgres.errors import UniqueViolation
 from ewms_postgres.statements import statement
 
 __all__ = ["Grants", "NoRoom"]
 
-# Waits for another request of the same workflow, and grants nothing if that one was first.
 _GRANT = statement(
     """
-    WITH entered AS (
-      INSERT INTO mqs.workflows (workflow_id, grant_time) VALUES (:workflow, now())
-      ON CONFLICT DO NOTHING RETURNING workflow_id
-    ), room AS (
-      UPDATE mqs.room SET n_queues = n_queues + :n
-      WHERE n_queues + :n::bigint <= :limit AND EXISTS (SELECT FROM entered)
-      RETURNING n_queues
-    ), granted AS (
-      INSERT INTO mqs.queues (mqid, workflow_id, ordinal, alias, is_public)
-      SELECT s.mqid, :workflow, s.ordinal, s.alias, s.is_public
-      FROM room, unnest(:mqids::text[], :aliases::text[], :publics::boolean[])
-        WITH ORDINALITY AS s (mqid, alias, is_public, ordinal)
-      RETURNING queue_no, mqid, workflow_id, ordinal, alias, is_public
-    )
-    SELECT EXISTS (SELECT FROM entered) AS is_first, EXISTS (SELECT FROM room) AS has_room, g.*
-    FROM (SELECT) always LEFT JOIN granted g ON true
-    ORDER BY g.ordinal
+    SELECT * FROM mqs.grant_queues(:workflow, :broker, :limit, :mqids, :aliases, :publics)
     """
-)
-_IS_RELEASED = statement(
-    "SELECT release_time IS NOT NULL FROM mqs.workflows WHERE workflow_id = :workflow"
 )
 _ROOM = statement("SELECT n_queues FROM mqs.room")
 
@@ -56,10 +36,6 @@ class NoRoom:
     """There may be no more queues at a time, or their broker is not ready: ask again later."""
 
     reason: str
-
-
-class _Refused(Exception):
-    """Rolls the transaction back."""
 
 
 class Grants:
@@ -90,17 +66,12 @@ class Grants:
         """
         if len(specs) > self._limit_of_one:
             raise TooManyQueues(workflow_id, len(specs), self._limit_of_one)
-        try:
-            granted = await self._database.transact(lambda tx: self._grant(tx, workflow_id, specs))
-        except _Refused:
+        granted = await self._grant(workflow_id, specs)
+        if granted is None:
             n_queues = await self._database.fetchval(_ROOM)
             return NoRoom(
                 f"{n_queues} of {self._limit} queues are in use, {len(specs)} are asked for"
             )
-        except UniqueViolation as error:
-            raise QueueTaken(workflow_id) from error
-        if granted is None:
-            granted = await self._granted_before(workflow_id, specs)
         try:
             await self._broker.make_ready([state.queue for state in granted])
         except BrokerNotReady as error:
@@ -111,26 +82,29 @@ class Grants:
         return granted
 
     async def _grant(
-        self, tx: Transaction, workflow_id: WorkflowId, specs: Sequence[QueueSpec]
+        self, workflow_id: WorkflowId, specs: Sequence[QueueSpec]
     ) -> list[QueueState] | None:
-        rows = await tx.fetch(
-            _GRANT,
-            workflow=workflow_id,
-            n=len(specs),
-            limit=self._limit,
-            mqids=[spec.mqid for spec in specs],
-            aliases=[spec.alias for spec in specs],
-            publics=[spec.is_public for spec in specs],
-        )
-        if not rows[0]["is_first"]:
-            if await tx.fetchval(_IS_RELEASED, workflow=workflow_id):
-                raise QueuesReleased(workflow_id)
+        """Return the queues as they are, None where there is no room. All in one statement."""
+        try:
+            rows = await self._database.fetch(
+                _GRANT,
+                workflow=workflow_id,
+                broker=self._broker.type,
+                limit=self._limit,
+                mqids=[spec.mqid for spec in specs],
+                aliases=[spec.alias for spec in specs],
+                publics=[spec.is_public for spec in specs],
+            )
+        except UniqueViolation as error:
+            raise QueueTaken(workflow_id) from error
+        outcome = rows[0]["outcome"] if rows else "granted"
+        if outcome == "released":
+            raise QueuesReleased(workflow_id)
+        if outcome == "before":
+            return await self._granted_before(workflow_id, specs)
+        if outcome == "no room":
             return None
-        if not rows[0]["has_room"]:
-            raise _Refused
-        queues = [queue_from(row) for row in rows if row["queue_no"] is not None]
-        await self._broker.create_queues(tx, queues)
-        return [QueueState(queue, False, False, False) for queue in queues]
+        return [QueueState(queue_from(row), False, False, False) for row in rows]
 
     async def _granted_before(
         self, workflow_id: WorkflowId, specs: Sequence[QueueSpec]

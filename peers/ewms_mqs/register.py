@@ -30,7 +30,10 @@ _GRAVE = statement(
     "SELECT queue_no, mqid, workflow_id, alias, false AS is_public FROM mqs.graves"
     " WHERE mqid = :mqid AND keep_until > now()"
 )
-_BY_NUMBER = statement(f"SELECT {_COLUMNS} FROM mqs.queues WHERE queue_no = ANY (:numbers)")
+# In a subquery, so that the planner does not make a plan for each array.
+_BY_NUMBER = statement(
+    f"SELECT {_COLUMNS} FROM mqs.queues WHERE queue_no = ANY ((SELECT :numbers::int[])::int[])"
+)
 _OF_WORKFLOW = statement(
     f"SELECT {_COLUMNS} FROM mqs.queues WHERE workflow_id = :workflow ORDER BY ordinal"
 )
@@ -42,7 +45,8 @@ _ALL = statement(
     f"SELECT {_COLUMNS} FROM mqs.queues WHERE queue_no > :after ORDER BY queue_no LIMIT :limit"
 )
 _CHANGED = statement(
-    f"SELECT {_COLUMNS} FROM mqs.queues WHERE change_time > clock_timestamp() - :within::interval"
+    f"SELECT {_COLUMNS} FROM mqs.queues"
+    " WHERE change_time > statement_timestamp() - :within::interval"
 )
 _WORKFLOW = statement(
     "SELECT grant_time IS NOT NULL AS is_granted, release_time IS NOT NULL AS is_released"

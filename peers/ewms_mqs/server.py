@@ -48,6 +48,7 @@ from ewms_postgres.database import Database, open_database
 from ewms_postgres.embedded import database_from
 from ewms_postgres.migrations import bring_schema
 from ewms_postgres.notifications import Listener, Notifier
+from ewms_postgres.shares import beside_calls
 from ewms_rpc.metrics_http import serve_metrics
 from ewms_rpc.serving import RpcServer, ServerSettings, Service, require_listenable
 from ewms_rpc.stacks import StackMembers
@@ -221,8 +222,9 @@ def _start_loops(
         repeat("tidying", _TIDY_SECONDS, tidy),
         repeat("keys", _keys_seconds(settings), parts.keys.ensure_current),
     )
-    for loop in loops:
-        tasks.create_task(loop)
+    with beside_calls():
+        for loop in loops:
+            tasks.create_task(loop)
 
 
 def _keys_seconds(settings: MqsSettings) -> float:

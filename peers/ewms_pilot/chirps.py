@@ -1,6 +1,7 @@
 """Telling the pool how the pilot is doing, without ever failing or holding up the work.
 
-Statuses are sent in order and at once. Counts and errors are worth their last value only: at most
+Statuses are sent in order and at once, to the job's event log or its ad; those in the log go to the
+ad as well where the pool takes that. Counts and errors are worth their last value only: at most
 one of each in a second, and what is pending is sent when the pilot ends. The way out is a datagram
 socket where the local pool gives one, else the proxy of HTCondor's job (`chirp_proxy`), else its
 program `condor_chirp`; a worker without any of them has chirps switched off, which is logged once.
@@ -31,6 +32,7 @@ _INTERVAL = 1.0
 _MAX_TEXT = 500
 _MAX_WAITING = 64
 _SEND_TIMEOUT = 10.0
+_STATUS, _ERROR = "HTChirpEWMSPilotStatus", "HTChirpEWMSPilotError"
 _CONDOR_CHIRP_PLACES = ("/usr/libexec/condor", "/usr/lib/condor/libexec")
 
 Send = Callable[[list[str]], Awaitable[None]]
@@ -54,7 +56,8 @@ class Chirps:
     Parameters
     ----------
     config
-        Whether to chirp, and whether to the job's event log or its attributes.
+        Whether to chirp, and whether to the job's event log or its attributes. A `socket` has no
+        attributes behind it.
     send
         Sends one command of condor_chirp; raises OSError or PilotError if it cannot now. None: no
         way out.
@@ -63,7 +66,9 @@ class Chirps:
     def __init__(self, config: ChirpConfig, send: Send | None) -> None:
         self._is_on = config.is_enabled and send is not None
         self._to_log = config.destination == "JOB_EVENT_LOG"
-        self._takes_delayed = True
+        # Delayed ones are cheap, but a pool takes them by a prefix of their names, which ours have
+        # only if its operator says so (CHIRP_DELAYED_UPDATE_PREFIX).
+        self._takes_delayed = config.socket is None
         self._send = send
         self._statuses: deque[tuple[str, str]] = deque(maxlen=_MAX_WAITING)
         self._latest: dict[str, str] = {}
@@ -76,12 +81,12 @@ class Chirps:
     def status(self, status: PilotStatus) -> None:
         """Tell what the pilot is doing from now on."""
         _LOG.info("status: %s", status.value)
-        self._statuses.append(("HTChirpEWMSPilotStatus", _quoted(status.value)))
+        self._statuses.append((_STATUS, _quoted(status.value)))
         self._changed.set()
 
     def error(self, text: str) -> None:
         """Tell of an error; of several in a second the last is told."""
-        self._set("HTChirpEWMSPilotError", _quoted(text))
+        self._set(_ERROR, _quoted(text))
 
     def counts(self, total: int, failed: int, success: int) -> None:
         """Tell how many tasks have ended, and how."""
@@ -139,18 +144,27 @@ class Chirps:
 
     async def _send_one(self, attribute: str, value: str) -> None:
         assert self._send is not None
+        is_telling = attribute in (_STATUS, _ERROR)
         if self._to_log:
             await self._send(["ulog", f"{attribute}: {value}"])
-        elif self._takes_delayed:
+            if is_telling:
+                # The log has it: that the ad has it, too, is not worth a second attempt.
+                with contextlib.suppress(OSError, PilotError):
+                    await self._set_delayed(attribute, value)
+        # The pool's log tells what is set at once, but not what is delayed.
+        elif is_telling or not await self._set_delayed(attribute, value):
+            await self._send(["set_job_attr", attribute, value])
+
+    async def _set_delayed(self, attribute: str, value: str) -> bool:
+        """Have an attribute set with the next update of the ad; False where there is no such."""
+        assert self._send is not None
+        if self._takes_delayed:
             try:
                 await self._send(["set_job_attr_delayed", attribute, value])
-            except PilotError:
-                # Delayed ones are cheap, but a pool takes them by a prefix of their names, which
-                # ours have only if its operator says so (CHIRP_DELAYED_UPDATE_PREFIX).
-                await self._send(["set_job_attr", attribute, value])
+            except PilotError as error:
+                _LOG.debug("the pool takes no delayed attributes: %s", error)
                 self._takes_delayed = False
-        else:
-            await self._send(["set_job_attr", attribute, value])
+        return self._takes_delayed
 
 
 def datagrams(path: Path) -> Send:

@@ -114,7 +114,7 @@ class Assignments:
     ) -> None:
         log.error("a cluster is lost", taskforce=taskforce, cluster=cluster_id)
         await self._reports.lost(taskforce, attempt, cluster_id)
-        await self._note(partial(self._journal.finish, cluster_id))
+        self._note(partial(self._journal.finish, cluster_id))
 
     async def start(self, start: tms_service_pb2.StartAssignment, lease: Lease) -> None:
         """Submit a taskforce, unless it has been, and report its cluster."""
@@ -175,12 +175,12 @@ class Assignments:
         except OSError as error:
             raise GridUnavailable(f"the agent's journal cannot be written: {error}") from error
         if not lease.is_held:
-            await self._note_settled(intent, None)
+            self._note_settled(intent, None)
             return None
         try:
             cluster = await self._dispatcher.submit(submission)
         except (Refused, NothingDone):
-            await self._note_settled(intent, None)
+            self._note_settled(intent, None)
             raise
         except GridUnavailable as error:
             log.warning("submission in doubt", taskforce=intent.taskforce, error=str(error))
@@ -188,13 +188,13 @@ class Assignments:
             if found is None:
                 raise
             return found
-        await self._note_settled(intent, cluster)
+        self._note_settled(intent, cluster)
         return cluster
 
     async def _found(self, intent: Intent) -> Cluster | None:
         """What became of an intent, however long it takes to find out."""
         cluster = await self._find(intent.taskforce, intent.attempt)
-        await self._note_settled(intent, cluster)
+        self._note_settled(intent, cluster)
         return cluster
 
     async def _find(self, taskforce: TaskforceUuid, attempt: int) -> Cluster | None:
@@ -206,16 +206,16 @@ class Assignments:
                 log.warning("cannot settle", taskforce=taskforce, error=str(error))
             await backoff.wait()
 
-    async def _note_settled(self, intent: Intent, cluster: Cluster | None) -> None:
+    def _note_settled(self, intent: Intent, cluster: Cluster | None) -> None:
         if cluster is not None:
             self._book.add(cluster)
         cluster_id = cluster.cluster_id if cluster is not None else None
-        await self._note(partial(self._journal.settle, intent, cluster_id))
+        self._note(partial(self._journal.settle, intent, cluster_id))
 
     async def _report_submitted(self, cluster: Cluster) -> None:
         await self._reports.submitted(cluster, self._journal.description(cluster.cluster_id))
         self._book.announce(cluster.cluster_id)
-        await self._note(partial(self._journal.announce, cluster))
+        self._note(partial(self._journal.announce, cluster))
         log.info("submitted", taskforce=cluster.taskforce, cluster=cluster.cluster_id)
 
     async def _remove(
@@ -250,10 +250,10 @@ class Assignments:
             await backoff.wait()
         log.error("gave up holding or releasing", cluster=cluster_id)
 
-    async def _note(self, write: Callable[[], None]) -> None:
+    def _note(self, write: Callable[[], None]) -> None:
         """Write to the journal what can be found out again, should the disk not take it."""
         try:
-            await asyncio.to_thread(write)
+            write()
         except OSError as error:
             log.warning("the journal cannot be written", error=str(error))
 

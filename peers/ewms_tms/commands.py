@@ -67,6 +67,7 @@ def tms(
         list[str] | None, typer.Option(help="NAME=SCHEDD: HTCondor's name of a schedd.")
     ] = None,
     condor_tokens: Annotated[Path | None, typer.Option(help="Folder of tokens.")] = None,
+    condor_scitoken: Annotated[Path | None, typer.Option(help="File of a SciToken.")] = None,
     condor_requirements: Annotated[
         str | None, typer.Option(help="ClassAd expression that every worker needs.")
     ] = None,

@@ -92,6 +92,11 @@ class TmsSettings(BaseSettings):
         description="Folder of the tokens that the schedds know us by."
         " Default: as HTCondor's configuration says.",
     )
+    condor_scitoken: Path | None = Field(
+        None,
+        description="File of a SciToken that the schedds know us by, read anew for each connection;"
+        " tried before other tokens. Default: as HTCondor's configuration says.",
+    )
     condor_requirements: str = Field(
         "", description="ClassAd expression that is anded to the requirements of every worker."
     )

@@ -26,6 +26,11 @@ _EXITED = re.compile(r"\(1\) Normal termination \(return value (-?\d+)\)")
 _SIGNALLED = re.compile(r"\(0\) Abnormal termination \(signal (\d+)\)")
 _HOLD_CODE = re.compile(r"(?:HoldCode|Code) (\d+)(?:\s+Subcode (\d+))?")
 _DETAIL_LINE = re.compile(r"\([01]\) |\d+ {2}- {2}|Usr \d|PauseCode|HoldCode|Code \d|Partitionable")
+# What it was before may have the words of the line itself in it, but within quotes.
+_ATTRIBUTE = re.compile(
+    r"(?:Setting|Changing) job attribute (?P<name>\w+) "
+    r'(?:from (?:"(?:[^"\\]|\\.)*"|\S+) )?to (?P<value>.*)'
+)
 _END = "..."
 # An event without an end cannot be ours, nor HTCondor's: it is given up, not kept for ever.
 _MAX_LINES = 10_000
@@ -135,6 +140,13 @@ def _generic(title: str, _body: list[str]) -> dict[str, Any]:
     return {"text": title.strip()}
 
 
+def _attribute(title: str, _body: list[str]) -> dict[str, Any]:
+    found = _ATTRIBUTE.match(title)
+    if found is None:
+        raise ValueError("no attribute is set")
+    return {"text": f"{found['name']}: {found['value'].strip()}"}
+
+
 def _notes(_title: str, body: list[str]) -> dict[str, Any]:
     return {"text": " ".join(line for line in body if line)}
 
@@ -172,6 +184,7 @@ def _held(title: str, body: list[str]) -> dict[str, Any]:
 
 _DETAILS: dict[EventKind, Callable[[str, list[str]], dict[str, Any]]] = {
     EventKind.GENERIC: _generic,
+    EventKind.ATTRIBUTE_UPDATE: _attribute,
     EventKind.CLUSTER_SUBMIT: _notes,
     EventKind.EVICTED: _ending,
     EventKind.TERMINATED: _terminated,

@@ -7,7 +7,7 @@ before each file has been read once to its end. Woken by the kernel, never by a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -39,21 +39,40 @@ class LogObserver:
         # The watch comes before the first reading, so that nothing falls between them.
         async with watch_folder(self._folder) as changes:
             while True:
-                paths = await asyncio.to_thread(log_paths, self._folder)
-                self._files = {path: self._files.get(path) or LogFile(path) for path in paths}
-                for path, file in self._files.items():
-                    async for events in _batches(file):
-                        yield Observation(events, is_caught_up, str(path))
+                reading = self._read()
+                while observed := await asyncio.to_thread(_some, reading):
+                    for events, path in observed:
+                        yield Observation(events, is_caught_up, path)
+                    if sum(len(events) for events, _ in observed) < _BATCH:
+                        break
                 if not is_caught_up:
                     is_caught_up = True
                     yield Observation((), True)
                 await changes.wait()
 
+    def _read(self) -> Iterator[tuple[list[JobEvent], str]]:
+        """What is new in every log, in parts. Blocking."""
+        self._files = {
+            path: self._files.get(path) or LogFile(path) for path in log_paths(self._folder)
+        }
+        for path, file in self._files.items():
+            n_corrupt = file.n_corrupt
+            reading = file.read()
+            while events := list(islice(reading, _BATCH)):
+                yield events, str(path)
+            if file.n_corrupt > n_corrupt:
+                skipped = file.n_corrupt - n_corrupt
+                log.warning("skipped corrupt events", log=str(path), n=skipped)
 
-async def _batches(file: LogFile) -> AsyncIterator[list[JobEvent]]:
-    n_corrupt = file.n_corrupt
-    reading = file.read()
-    while events := await asyncio.to_thread(lambda: list(islice(reading, _BATCH))):
-        yield events
-    if file.n_corrupt > n_corrupt:
-        log.warning("skipped corrupt events", log=str(file.path), n=file.n_corrupt - n_corrupt)
+
+def _some(
+    reading: Iterator[tuple[list[JobEvent], str]],
+) -> list[tuple[list[JobEvent], str]]:
+    """The next parts, a batch of events or a little more: mostly all that there are, in one go."""
+    parts, n_events = [], 0
+    for events, path in reading:
+        parts.append((events, path))
+        n_events += len(events)
+        if n_events >= _BATCH:
+            break
+    return parts

@@ -38,6 +38,7 @@ class EventKind(IntEnum):
     DISCONNECTED = 22
     RECONNECTED = 23
     RECONNECT_FAILED = 24
+    ATTRIBUTE_UPDATE = 33
     CLUSTER_SUBMIT = 35
     CLUSTER_REMOVE = 36
     FACTORY_PAUSED = 37
@@ -57,8 +58,9 @@ class HoldCode(IntEnum):
 class JobEvent:
     """One event of one proc, or of a cluster (`proc` is then `CLUSTER_PROC`).
 
-    `text` is a generic event's own text, a cluster's submission notes, or the reason of a hold,
-    an eviction or an end; empty where there is none. `exit_code` and `signal` belong to
+    `text` is a generic event's own text, `NAME: VALUE` of an attribute that the job has set in its
+    ad, a cluster's submission notes, or the reason of a hold, an eviction or an end; empty where
+    there is none. `exit_code` and `signal` belong to
     TERMINATED (and EVICTED, where a signal caused it), `hold_code` to HELD and FACTORY_PAUSED.
     """
 

@@ -2,7 +2,8 @@
 
 Guarantees that an intent is on the disk before `intend` returns, so that a submission which a kill
 cut short is found again; and that a torn last line, which nobody waited for, counts as not written.
-Blocking: call it in a thread, in several at once if need be.
+`intend`, `forget` and `compact` wait for the disk: call them in a thread, in several at once if
+need be. The others leave a line with the kernel, and wait for nobody who waits for the disk.
 """
 
 from __future__ import annotations
@@ -76,7 +77,17 @@ class Journal:
 
     def intend(self, intent: Intent) -> None:
         """Before a submission. Raises OSError when the disk does not take it."""
-        self._write(_intention(intent), is_durable=True)
+        descriptor = self._append(_intention(intent))
+        try:
+            # Without the lock, so that the disk takes what many wait for in one go. A file that is
+            # written anew meanwhile has this in it, and is on the disk before it takes the place.
+            os.fdatasync(descriptor)
+        except OSError:
+            with self._lock:
+                self._intents.pop((intent.taskforce, intent.attempt), None)
+            raise
+        finally:
+            os.close(descriptor)
 
     def settle(self, intent: Intent, cluster_id: ClusterId | None) -> None:
         """It is certain what became of an intent: a cluster, or nothing."""
@@ -108,7 +119,11 @@ class Journal:
         lines = "".join(json.dumps(record) + "\n" for record in records)
         write_whole(self._path, lines.encode(), mode=0o600)
 
-    def _write(self, record: dict[str, Any], *, is_durable: bool = False) -> None:
+    def _write(self, record: dict[str, Any]) -> None:
+        os.close(self._append(record))
+
+    def _append(self, record: dict[str, Any]) -> int:
+        """Write a line; the descriptor by which it was written, for the caller to close."""
         # The line's own start ends one that a full disk has torn.
         line = b"\n" + json.dumps(record).encode() + b"\n"
         with self._lock:
@@ -116,11 +131,11 @@ class Journal:
             try:
                 if os.write(descriptor, line) != len(line):
                     raise OSError(f"{self._path}: no room")
-                if is_durable:
-                    os.fdatasync(descriptor)
-            finally:
+            except OSError:
                 os.close(descriptor)
+                raise
             self._take(record)
+            return descriptor
 
     def _take(self, record: dict[str, Any]) -> None:
         if "intend" in record:

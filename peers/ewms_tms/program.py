@@ -35,7 +35,7 @@ from ewms_tms.metrics import tms_metrics
 from ewms_tms.retention import Retention
 from ewms_tms.submission import PilotSettings
 
-__all__ = ["CannotStart", "DataFolderInUse", "run_tms"]
+__all__ = ["CannotStart", "DataFolderInUse", "condor_environment", "run_tms"]
 
 # One connection for all agents: a WMS that starts need not be spared its attempts.
 _LONGEST_RECONNECT_SECONDS = 0.2
@@ -123,7 +123,7 @@ async def _open_grids(
         return local, open_local_grids(local)
     if importlib.util.find_spec("htcondor2") is None:
         raise CannotStart("the grid `condor` needs HTCondor's bindings: pip install htcondor")
-    calls = CondorCalls(_condor_environment(settings), (lock,))
+    calls = CondorCalls(condor_environment(settings), (lock,))
     options = CondorOptions(
         command=settings.pilot,
         requirements=settings.condor_requirements,
@@ -139,12 +139,16 @@ async def _open_grids(
     return pool, pool.grids
 
 
-def _condor_environment(settings: TmsSettings) -> dict[str, str]:
+def condor_environment(settings: TmsSettings) -> dict[str, str]:
     """HTCondor's configuration as its bindings read it."""
     values = {
         "CONDOR_CONFIG": settings.condor_config,
         "_CONDOR_COLLECTOR_HOST": settings.condor_pool,
         "_CONDOR_SEC_TOKEN_DIRECTORY": settings.condor_tokens,
+        "_CONDOR_SCITOKENS_FILE": settings.condor_scitoken,
+        "_CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS": (
+            "SCITOKENS, IDTOKENS" if settings.condor_scitoken else None
+        ),
     }
     return {name: str(value) for name, value in values.items() if value}
 

@@ -21,6 +21,9 @@ __all__ = ["ClusterStatus", "CompoundStatuses", "Outcomes"]
 CompoundStatuses = dict[str, dict[str, int]]
 
 _CHIRP = re.compile(r"HTChirpEWMSPilot(Status|Error)\s*[:=]\s*(.*)")
+# Said in the log itself, or in the job's ad, whose changes the log tells of.
+_CHIRPS = frozenset((EventKind.GENERIC, EventKind.ATTRIBUTE_UPDATE))
+_ESCAPED = re.compile(r"\\(.)")
 _N_TOP_ERRORS = 10
 _MAX_ERROR_LENGTH = 512
 _MAX_DISTINCT_ERRORS = 1_000
@@ -83,7 +86,7 @@ class ClusterStatus:
             self._unseen = _Proc()
         elif event.proc < 0:
             return False
-        elif event.kind is EventKind.GENERIC:
+        elif event.kind in _CHIRPS:
             return self._hear(event)
         elif event.kind in _STATUS_AFTER:
             return self._move(event)
@@ -143,7 +146,7 @@ class ClusterStatus:
         chirp = _CHIRP.match(event.text)
         if chirp is None:
             return False
-        text = chirp[2].strip().strip('"')[:_MAX_ERROR_LENGTH]
+        text = _unquoted(chirp[2].strip())[:_MAX_ERROR_LENGTH]
         if chirp[1] == "Error":
             self._count_error(text)
             return True
@@ -162,6 +165,13 @@ class ClusterStatus:
             self._counts[before.status, before.pilot] -= 1
         self._procs[proc] = now
         self._counts[now.status, now.pilot] += 1
+
+
+def _unquoted(value: str) -> str:
+    """What a string of the ClassAd language says; anything else says itself."""
+    if not value.startswith('"'):
+        return value
+    return _ESCAPED.sub(r"\1", value[1:].removesuffix('"'))
 
 
 def _held(event: JobEvent) -> str:

@@ -42,3 +42,5 @@ WHERE to_regclass(format('%I.alembic_version', schema)) IS NOT NULL
 -- by itself asks for the same ones.
 ALTER ROLE :"app" IN DATABASE :"DBNAME" SET statement_timeout = '65s';
 ALTER ROLE :"app" IN DATABASE :"DBNAME" SET idle_in_transaction_session_timeout = '30s';
+-- Behind a pooler a statement is given up by leaving; nothing else tells the server. (Linux.)
+ALTER ROLE :"app" IN DATABASE :"DBNAME" SET client_connection_check_interval = '5s';

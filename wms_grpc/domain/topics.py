@@ -49,7 +49,9 @@ def topics_of_taskforce(after: Taskforce, before: Taskforce | None) -> set[Topic
     has_left = before and before.phase in _LAUNCHED and after.phase not in _LAUNCHED
     if after.phase is Phase.PRE_LAUNCH or has_left:
         topics.add(launch_topic(after.cluster_location))
-    if after.assignment and after.assigned_session is None:
+    is_answered = before and before.assigned_session is not None and not after.assignment
+    if is_answered or (after.assignment and after.assigned_session is None):
+        # An answer makes room for what waits while the agent has as much as it may have.
         topics.add(assign_topic(after.schedd))
     return topics
 

@@ -21,6 +21,7 @@ from wms_grpc.domain.errors import PeerUnavailable
 from wms_grpc.domain.model import Cause, WorkflowState
 from wms_grpc.domain.submission import ClusterLocations
 from wms_grpc.domain.topics import ACTIVATION, OFFERED
+from wms_grpc.domain.translation import Plan
 from wms_grpc.engine.loops import reconcile
 from wms_grpc.engine.mqs import Granted, Mqs, QueuesRefused
 from wms_grpc.engine.pilot_tokens import PilotTokens
@@ -123,19 +124,20 @@ class Activator:
             )
 
     async def _granted(self, activation: Activation, grant: Granted, *, is_alone: bool) -> None:
+        plan = activation.plan
+        # Of many that are activated together most will wait for room.
+        if plan is None or not is_alone:
+            await lifecycle.grant_queues(self._store, activation.workflow_id, grant.states, plan)
+            return
         async with asyncio.TaskGroup() as group:
-            group.create_task(
-                lifecycle.grant_queues(
-                    self._store,
-                    activation.workflow_id,
-                    grant.states,
-                    self._locations,
-                    activation.plan,
-                )
-            )
-            # Of many that are activated together most will wait for room: no tokens for those yet.
-            if activation.plan and is_alone:
-                group.create_task(self._tokens.fetch_ahead(activation.plan))
+            group.create_task(self._granted_alone(plan, grant))
+            group.create_task(self._tokens.fetch_ahead(plan))
+
+    async def _granted_alone(self, plan: Plan, grant: Granted) -> None:
+        if await lifecycle.grant_at_once(self._store, grant.states, self._locations, plan):
+            return
+        workflow_id = plan.workflow.workflow_id
+        await lifecycle.grant_queues(self._store, workflow_id, grant.states, plan)
 
     async def _refused(self, activation: Activation, reason: str) -> None:
         async with self._store.revising([activation.workflow_id]) as revisions:

@@ -36,7 +36,11 @@ __all__ = [
 ]
 
 MOST_UNANSWERED: Final = 64
-_PUSH_AGAIN_AFTER: Final = timedelta(minutes=10)
+# What a stream asks at each wake-up is asked so that the planner does not look at the values: it
+# would make a plan for each call, which takes longer than to run it.
+_PUSH_AGAIN_AFTER: Final = "interval '10 minutes'"
+_SCHEDD: Final = "(SELECT :schedd::text)"
+_SESSION: Final = "(SELECT :session::bigint)"
 
 _OPEN_SESSION = statement("""
     INSERT INTO wms.agent AS a (schedd, agent_id, session, lease_until)
@@ -62,24 +66,25 @@ _STANDING = statement("""
     WHERE schedd = :schedd AND assignment IS NOT NULL AND assignment_due > now()
 """)
 
-_CLAIM_PUSHES = statement("""
+_CLAIM_PUSHES = statement(f"""
     WITH due AS (
       SELECT t.taskforce_uuid FROM wms.taskforce t
-      WHERE t.schedd = :schedd AND t.assignment IS NOT NULL AND t.assignment_due <= now()
+      WHERE t.schedd = {_SCHEDD} AND t.assignment IS NOT NULL AND t.assignment_due <= now()
         AND EXISTS (SELECT FROM wms.agent a
-          WHERE a.schedd = :schedd AND a.session = :session AND a.lease_until > now())
-        AND (t.assigned_session IS DISTINCT FROM :session
-             OR t.assigned_time < now() - :push_again_after::interval)
+          WHERE a.schedd = {_SCHEDD} AND a.session = {_SESSION} AND a.lease_until > now())
+        AND (t.assigned_session IS DISTINCT FROM {_SESSION}
+             OR t.assigned_time < now() - {_PUSH_AGAIN_AFTER})
         AND (t.assignment = 'stop' OR EXISTS (
           SELECT FROM wms.workflow w WHERE w.workflow_id = t.workflow_id AND w.state = 'ACTIVE'))
       ORDER BY t.assignment DESC, t.priority DESC, t.create_time, t.taskforce_uuid
       LIMIT greatest(0, :most_unanswered - (
         SELECT count(*) FROM wms.taskforce u
-        WHERE u.schedd = :schedd AND u.assignment IS NOT NULL AND u.assigned_session = :session))
+        WHERE u.schedd = {_SCHEDD} AND u.assignment IS NOT NULL
+          AND u.assigned_session = {_SESSION}))
       FOR UPDATE OF t SKIP LOCKED
     )
     UPDATE wms.taskforce t
-    SET attempt = t.attempt + 1, assigned_session = :session, assigned_time = now()
+    SET attempt = t.attempt + 1, assigned_session = {_SESSION}, assigned_time = now()
     FROM due JOIN wms.taskforce p USING (taskforce_uuid)
       JOIN wms.task_directive d ON d.task_id = p.task_id
       JOIN wms.workflow w ON w.workflow_id = p.workflow_id
@@ -100,12 +105,12 @@ _UNCLAIM = statement("""
     FROM mine WHERE t.taskforce_uuid = mine.taskforce_uuid
 """)
 
-_CLAIM_STRAYS = statement("""
+_CLAIM_STRAYS = statement(f"""
     UPDATE wms.stray_cluster SET assigned_session = :session, assigned_time = now()
     WHERE schedd = :schedd AND due <= now()
       AND EXISTS (SELECT FROM wms.agent a WHERE a.schedd = :schedd AND a.session = :session)
       AND (assigned_session IS DISTINCT FROM :session
-           OR assigned_time < now() - :push_again_after::interval)
+           OR assigned_time < now() - {_PUSH_AGAIN_AFTER})
     RETURNING taskforce_uuid, cluster_id, attempt
 """)
 
@@ -210,7 +215,6 @@ async def claim_pushes(executor: Executor, schedd: str, session: int) -> list[Pu
         schedd=schedd,
         session=session,
         most_unanswered=MOST_UNANSWERED,
-        push_again_after=_PUSH_AGAIN_AFTER,
     )
     rows.sort(key=_push_order)
     return [
@@ -234,9 +238,7 @@ async def unclaim(
 
 async def claim_strays(executor: Executor, schedd: str, session: int) -> list[StrayPush]:
     """Claim clusters that are nobody's."""
-    rows = await executor.fetch(
-        _CLAIM_STRAYS, schedd=schedd, session=session, push_again_after=_PUSH_AGAIN_AFTER
-    )
+    rows = await executor.fetch(_CLAIM_STRAYS, schedd=schedd, session=session)
     return [StrayPush(*row) for row in rows]
 
 

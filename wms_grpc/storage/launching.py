@@ -16,7 +16,7 @@ from wms_grpc.storage import taskforces as taskforce_storage
 from wms_grpc.storage.revisions import RevisionSet
 from wms_grpc.storage.store import Store
 
-__all__ = ["Launch", "has_room_at_once", "launch"]
+__all__ = ["Launch", "launch"]
 
 _BATCH: Final = 500
 
@@ -41,18 +41,6 @@ _WAITING = statement("""
 _IS_ANYONE_WAITING = statement("""
     SELECT EXISTS (SELECT FROM wms.taskforce
                    WHERE cluster_location = :location AND phase = 'PRE_LAUNCH')
-""")
-
-_TRY_LOCATION = statement("""
-    SELECT pg_try_advisory_xact_lock(hashtextextended('wms.launch:' || :location::text, 0))
-""")
-
-_HAS_ROOM = statement("""
-    SELECT NOT EXISTS (SELECT FROM wms.taskforce
-                       WHERE cluster_location = :location AND phase = 'PRE_LAUNCH')
-      AND (SELECT coalesce(sum(n_idle), 0) FROM wms.taskforce
-           WHERE cluster_location = :location
-             AND phase IN ('PENDING_STARTER', 'CONDOR_SUBMIT')) < :limit
 """)
 
 
@@ -91,19 +79,6 @@ async def launch(store: Store, location: ClusterLocation) -> Launch:
         after = [_launched(revisions, taskforce, turn, location) for taskforce in before]
         await taskforce_storage.save(revisions, {t.taskforce_uuid: t for t in before}, after)
         return Launch(len(turn.going), is_more=len(turn.going) == _BATCH)
-
-
-async def has_room_at_once(executor: Executor, location: ClusterLocation) -> bool:
-    """Whether one taskforce may be launched in this transaction, past nobody and within the limit.
-
-    Takes the location's lock until the transaction's end, but never waits for it: the caller holds
-    workflows, which `launch` locks after the location.
-    """
-    if not await executor.fetchval(_TRY_LOCATION, location=location.name):
-        return False
-    return bool(
-        await executor.fetchval(_HAS_ROOM, location=location.name, limit=location.max_idle_workers)
-    )
 
 
 async def _choose(executor: Executor, location: ClusterLocation) -> _Turn:

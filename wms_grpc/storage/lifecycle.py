@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from ewms_postgres.errors import ConcurrencyConflict
 from wms_grpc.domain.draining import drain
 from wms_grpc.domain.ids import TaskId, WorkflowId
 from wms_grpc.domain.model import (
@@ -24,7 +25,6 @@ from wms_grpc.domain.translation import Plan
 from wms_grpc.storage import queues as queue_storage
 from wms_grpc.storage import taskforces as taskforce_storage
 from wms_grpc.storage.attention import note_attention
-from wms_grpc.storage.launching import has_room_at_once
 from wms_grpc.storage.pacing import paced
 from wms_grpc.storage.queues import QueueState
 from wms_grpc.storage.revisions import Revision, RevisionSet
@@ -34,6 +34,7 @@ __all__ = [
     "QueueState",
     "close_requested",
     "end_workflow",
+    "grant_at_once",
     "grant_queues",
     "record_queue_states",
     "stop_taskforces",
@@ -60,61 +61,65 @@ async def end_workflow(
 
 
 async def grant_queues(
-    store: Store,
-    workflow_id: WorkflowId,
-    states: Sequence[QueueState],
-    locations: ClusterLocations,
-    plan: Plan | None = None,
+    store: Store, workflow_id: WorkflowId, states: Sequence[QueueState], plan: Plan | None = None
 ) -> bool:
     """Store the grant of a workflow's queues and move its taskforces to PRE_LAUNCH.
 
-    A location's only taskforce goes on to PENDING_STARTER at once if nobody waits there and there
-    is room: that spares an idle system the launch loop's transaction. Returns False if the
-    workflow has ended meanwhile: nothing is stored then, and its queues are released by the
-    retirement. A paused workflow stays paused. Idempotent.
+    Returns False if the workflow has ended meanwhile: nothing is stored then, and its queues are
+    released by the retirement. A paused workflow stays paused. Idempotent.
 
     `plan` spares reading what the submission wrote: it holds for as long as the workflow is at its
     first revision, since without another one nothing of a workflow changes that has no queues yet.
     """
-    cause = Cause("activation", "its queues are granted")
     async with store.revising([workflow_id]) as revisions:
         revision = revisions[workflow_id]
         if revision.workflow.state.is_terminal:
             return False
         if revision.workflow.is_granted:
             return True
-        is_paused = revision.workflow.state is WorkflowState.PAUSED
-        revision.workflow = replace(
-            revision.workflow,
-            state=WorkflowState.PAUSED if is_paused else WorkflowState.ACTIVE,
-            active_time=revision.now,
-            pending_reason="",
-            retry_time=None,
-            activation_due=None,
-            claim_until=None,
-        )
-        if not is_paused:
-            revision.record("STATE_CHANGE", workflow_id, WorkflowState.ACTIVE, cause)
-        granted = {state.mqid: state for state in states}
-        before, waiting = await _as_submitted(revisions, revision, plan)
-        queue_storage.save_queues(
-            revisions,
-            {queue.mqid: queue for queue in before},
-            [_activated(queue, granted[queue.mqid]) for queue in before],
-        )
-        granted_taskforces = [
-            advance(t, Phase.PRE_LAUNCH, cause, revision.now)
-            if t.phase is Phase.PRE_MQ_ACTIVATION
-            else t
-            for t in waiting
-        ]
-        if not is_paused:
-            granted_taskforces = await _launch_at_once(revisions, granted_taskforces, locations)
-        await taskforce_storage.save(
-            revisions, {t.taskforce_uuid: t for t in waiting}, granted_taskforces
-        )
-        if any(queue.is_close_requested for queue in before):
+        queues, taskforces = await _as_submitted(revisions, revision, plan)
+        granted = _granted(revision, states, queues, taskforces)
+        await _save_grant(revisions, granted, queues, taskforces)
+        if any(queue.is_close_requested for queue in queues):
             await _drain(revisions, revision, grace=timedelta(0))
+    return True
+
+
+async def grant_at_once(
+    store: Store, states: Sequence[QueueState], locations: ClusterLocations, plan: Plan
+) -> bool:
+    """Do the same for a workflow that is as its plan says, and launch its taskforces; or neither.
+
+    One statement instead of the transactions of grant and launch, which is what an idle system
+    waits for. Returns False, with nothing stored, if the workflow has changed since, if a location
+    has no room or somebody who waits, or if the plan has several taskforces for one, which are to
+    be counted one by one.
+    """
+    n_taskforces = Counter(taskforce.cluster_location for taskforce in plan.taskforces)
+    places = [locations.find(name) for name in n_taskforces]
+    if any(n > 1 for n in n_taskforces.values()) or None in places:
+        return False
+    revisions = RevisionSet.unread(plan.workflow)
+    (revision,) = revisions.all()
+    granted = _granted(revision, states, plan.queues, plan.taskforces)
+    launched = _Grant(
+        granted.queues,
+        [
+            advance(
+                taskforce,
+                Phase.PENDING_STARTER,
+                Cause("launch", f"there is room at {taskforce.cluster_location}"),
+                revision.now,
+            )
+            for taskforce in granted.taskforces
+        ],
+    )
+    await _save_grant(revisions, launched, plan.queues, plan.taskforces)
+    room = {place.name: place.max_idle_workers for place in places if place}
+    try:
+        await store.write_at_once(revisions, room)
+    except ConcurrencyConflict:
+        return False
     return True
 
 
@@ -184,27 +189,54 @@ async def _as_submitted(
     return queues, await taskforce_storage.lock_of_workflows(revisions, [workflow_id])
 
 
-async def _launch_at_once(
-    revisions: RevisionSet, taskforces: Sequence[Taskforce], locations: ClusterLocations
-) -> list[Taskforce]:
-    n_waiting = Counter(t.cluster_location for t in taskforces if t.phase is Phase.PRE_LAUNCH)
-    roomy = set()
-    for name, n_taskforces in n_waiting.items():
-        location = locations.find(name)
-        # Several taskforces at one location are for the launch loop, which counts them one by one.
-        if location and n_taskforces == 1 and await has_room_at_once(revisions.tx, location):
-            roomy.add(name)
-    return [
-        advance(
-            t,
-            Phase.PENDING_STARTER,
-            Cause("launch", f"there is room at {t.cluster_location}"),
-            revisions[t.workflow_id].now,
-        )
-        if t.phase is Phase.PRE_LAUNCH and t.cluster_location in roomy
-        else t
-        for t in taskforces
-    ]
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    queues: Sequence[Queue]
+    taskforces: Sequence[Taskforce]
+
+
+def _granted(
+    revision: Revision,
+    states: Sequence[QueueState],
+    queues: Sequence[Queue],
+    taskforces: Sequence[Taskforce],
+) -> _Grant:
+    """Make the workflow one that has its queues, and return these and its taskforces then."""
+    cause = Cause("activation", "its queues are granted")
+    is_paused = revision.workflow.state is WorkflowState.PAUSED
+    revision.workflow = replace(
+        revision.workflow,
+        state=WorkflowState.PAUSED if is_paused else WorkflowState.ACTIVE,
+        active_time=revision.now,
+        pending_reason="",
+        retry_time=None,
+        activation_due=None,
+        claim_until=None,
+    )
+    if not is_paused:
+        workflow_id = revision.workflow.workflow_id
+        revision.record("STATE_CHANGE", workflow_id, WorkflowState.ACTIVE, cause)
+    granted = {state.mqid: state for state in states}
+    return _Grant(
+        [_activated(queue, granted[queue.mqid]) for queue in queues],
+        [
+            advance(t, Phase.PRE_LAUNCH, cause, revision.now)
+            if t.phase is Phase.PRE_MQ_ACTIVATION
+            else t
+            for t in taskforces
+        ],
+    )
+
+
+async def _save_grant(
+    revisions: RevisionSet,
+    granted: _Grant,
+    queues: Sequence[Queue],
+    taskforces: Sequence[Taskforce],
+) -> None:
+    queue_storage.save_queues(revisions, {queue.mqid: queue for queue in queues}, granted.queues)
+    before = {taskforce.taskforce_uuid: taskforce for taskforce in taskforces}
+    await taskforce_storage.save(revisions, before, granted.taskforces)
 
 
 async def _drain(revisions: RevisionSet, revision: Revision, grace: timedelta) -> None:

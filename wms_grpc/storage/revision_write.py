@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cache, cached_property
 from typing import Generic, TypeVar
 
-from ewms_postgres.database import Transaction
+from ewms_postgres.database import Database, Transaction
 from ewms_postgres.statements import Statement, statement
 from wms_grpc.domain.ids import Mqid, TaskforceId, TaskId, WorkflowId
 from wms_grpc.domain.model import HistoryLine, Queue, TaskDirective, Taskforce, Workflow
@@ -20,7 +20,7 @@ from wms_grpc.storage.encoded_revisions import CommittedPart, feed_arguments
 from wms_grpc.storage.pacing import paced
 from wms_grpc.storage.records import json_list, outcomes_json, phase_log_json
 
-__all__ = ["Changed", "WrittenLine", "write_changed", "write_revisions"]
+__all__ = ["Changed", "WrittenLine", "write_changed", "write_revisions", "write_unread"]
 
 RowT = TypeVar("RowT", Workflow, Queue, TaskDirective, Taskforce)
 
@@ -53,8 +53,11 @@ class _Rows(Generic[RowT]):
             for name, column in self._columns.items()
             if name != self._key
         )
+        # In a subquery each, so that the planner does not look at how long they are: it would
+        # make a plan for each call, which costs more than to run it.
         arrays = ", ".join(
-            f":{self._table}_{name}::{column.type}[]" for name, column in self._columns.items()
+            f"(SELECT :{self._table}_{name}::{column.type}[])"
+            for name, column in self._columns.items()
         )
         return (
             f"UPDATE wms.{self._table} t SET {assigned}"
@@ -169,6 +172,15 @@ _HISTORY = """
 """
 
 
+# Of workflows that were not read: they are locked here, and must be as they were taken for.
+_UNREAD_WORKFLOWS = f"{_WORKFLOWS.update} AND t.revision = c.revision - 1 RETURNING t.workflow_id"
+
+_REQUIRE = """
+    SELECT wms.require_at_once(
+      :workflow_workflow_id[1], EXISTS (SELECT FROM write_0), :r_location::text[], :r_limit::int[])
+"""
+
+
 @cache
 def _all_together(*writes: str) -> Statement:
     """Return these writes as one statement.
@@ -235,13 +247,39 @@ async def write_revisions(
     """Write revisions with all that they change; the rows are locked by the caller."""
     updates, arguments = await changed.writes()
     writes = [_WORKFLOWS.update, *updates, _FEED, _OUTBOX, _HISTORY]
-    await tx.execute(
-        _all_together(*writes),
+    arguments |= await _arguments(workflows, parts, lines)
+    await tx.execute(_all_together(*writes), **arguments)
+
+
+async def write_unread(
+    db: Database,
+    workflow: Workflow,
+    changed: Changed,
+    parts: Sequence[CommittedPart],
+    lines: Sequence[WrittenLine],
+    room: Mapping[str, int],
+) -> None:
+    """Write a revision of a workflow that was neither locked nor read, in a statement of its own.
+
+    Raises ConcurrencyConflict, with nothing written, if the workflow is not at the revision before,
+    or if it cannot be said at once that each location of `room` has fewer idle workers than that
+    and nobody who waits.
+    """
+    updates, arguments = await changed.writes()
+    writes = [_UNREAD_WORKFLOWS, *updates, _FEED, _OUTBOX, _HISTORY, _REQUIRE]
+    arguments |= await _arguments([workflow], parts, lines)
+    arguments |= {"r_location": list(room), "r_limit": list(room.values())}
+    await db.execute(_all_together(*writes), **arguments)
+
+
+async def _arguments(
+    workflows: Sequence[Workflow], parts: Sequence[CommittedPart], lines: Sequence[WrittenLine]
+) -> dict[str, object]:
+    return {
         **await _WORKFLOWS.arguments(workflows),
-        **arguments,
         **feed_arguments(parts),
         **_history_arguments(lines),
-    )
+    }
 
 
 def _history_arguments(lines: Sequence[WrittenLine]) -> dict[str, object]:

@@ -11,7 +11,7 @@ Whoever locks taskforces, task directives or queues as well does so after the wo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -42,15 +42,22 @@ from wms_grpc.domain.topics import (
 from wms_grpc.storage import messages
 from wms_grpc.storage.encoded_revisions import CommittedPart, encode_revision
 from wms_grpc.storage.records import workflow_from
-from wms_grpc.storage.revision_write import Changed, WrittenLine, write_revisions
+from wms_grpc.storage.revision_write import (
+    Changed,
+    WrittenLine,
+    write_revisions,
+    write_unread,
+)
 
-__all__ = ["Revision", "RevisionSet", "revising"]
+__all__ = ["Revision", "RevisionSet", "revising", "write_at_once"]
 
 _log = structlog.get_logger(__name__)
 
+# In a subquery, an array is as long as it may be for the planner: it would otherwise take a plan
+# for this one array for cheaper, each time anew, and planning costs more than the statement.
 _LOCK = statement("""
     SELECT * FROM wms.workflow
-    WHERE workflow_id = ANY(:workflow_ids::text[])
+    WHERE workflow_id = ANY((SELECT :workflow_ids::text[])::text[])
     ORDER BY workflow_id
     FOR UPDATE
 """)
@@ -168,10 +175,24 @@ class RevisionSet:
     finds it there and not in the table.
     """
 
-    def __init__(self, tx: Transaction) -> None:
-        self.tx = tx
+    def __init__(self, tx: Transaction | None) -> None:
+        self._tx = tx
         self.changed = Changed()
         self._revisions: dict[WorkflowId, Revision] = {}
+
+    @classmethod
+    def unread(cls, workflow: Workflow) -> RevisionSet:
+        """One of a workflow that is taken to be so, without a transaction; see `write_at_once`."""
+        revisions = cls(None)
+        revisions._revisions = {workflow.workflow_id: Revision(workflow, datetime.now(UTC))}
+        return revisions
+
+    @property
+    def tx(self) -> Transaction:
+        """The transaction. Whoever asks for it reads or writes, which needs one."""
+        if self._tx is None:
+            raise LookupError("there is no transaction")
+        return self._tx
 
     async def lock(self, workflow_ids: Iterable[WorkflowId]) -> None:
         """Lock workflows, in the order of their ids. One that does not exist is left out.
@@ -230,6 +251,23 @@ async def revising(
             tx.after_commit(lambda: _log_states_soon(needed))
 
 
+async def write_at_once(
+    db: Database,
+    revisions: RevisionSet,
+    room: Mapping[str, int],
+    on_commit: Callable[[Sequence[CommittedPart], AbstractSet[Topic]], None],
+) -> None:
+    """Write the revision of an unread workflow, in one statement instead of a transaction.
+
+    Raises ConcurrencyConflict as `revision_write.write_unread` does.
+    """
+    (revision,) = revisions.all()
+    parts, lines = await _encoded([revision])
+    await write_unread(db, revision.workflow, revisions.changed, parts, lines, room)
+    on_commit(parts, revision.topics())
+    _log_states_soon([revision])
+
+
 def _log_states_soon(revisions: Sequence[Revision]) -> None:
     """Log once those that the commit wakes have had their turn."""
     asyncio.get_running_loop().call_soon(_log_states, revisions)
@@ -251,6 +289,16 @@ def _log_states(revisions: Iterable[Revision]) -> None:
 async def _write(
     tx: Transaction, revisions: Sequence[Revision], changed: Changed
 ) -> list[CommittedPart]:
+    parts, lines = await _encoded(revisions)
+    workflows = [revision.workflow for revision in revisions]
+    await write_revisions(tx, workflows, changed, parts, lines)
+    return parts
+
+
+async def _encoded(
+    revisions: Sequence[Revision],
+) -> tuple[list[CommittedPart], list[WrittenLine]]:
+    """Number the revisions and encode them; return their lines of history, too."""
     parts: list[CommittedPart] = []
     for number, revision in enumerate(revisions):
         parts += revision.parts()
@@ -262,6 +310,4 @@ async def _write(
         for revision in revisions
         for line in revision.history
     ]
-    workflows = [revision.workflow for revision in revisions]
-    await write_revisions(tx, workflows, changed, parts, lines)
-    return parts
+    return parts, lines

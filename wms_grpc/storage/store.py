@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ewms_postgres.database import Database
 from wms_grpc.domain.ids import WorkflowId
 from wms_grpc.domain.topics import Topic
 from wms_grpc.storage.encoded_revisions import CommittedPart
-from wms_grpc.storage.revisions import RevisionSet, revising
+from wms_grpc.storage.revisions import RevisionSet, revising, write_at_once
 
 __all__ = ["Store"]
 
@@ -33,3 +33,7 @@ class Store:
     ) -> AbstractAsyncContextManager[RevisionSet]:
         """Change workflows in one transaction; see `storage.revisions.revising`."""
         return revising(self.db, workflow_ids, self.on_commit)
+
+    async def write_at_once(self, revisions: RevisionSet, room: Mapping[str, int]) -> None:
+        """Write a revision of an unread workflow; see `storage.revisions.write_at_once`."""
+        await write_at_once(self.db, revisions, room, self.on_commit)

@@ -21,18 +21,19 @@ from wms_grpc.storage.revisions import RevisionSet
 
 __all__ = ["insert", "lock", "lock_of_tasks", "lock_of_workflows", "save"]
 
+# The arrays stand in subqueries for the reason that `revisions` gives.
 _LOCK = statement("""
-    SELECT * FROM wms.taskforce WHERE taskforce_uuid = ANY(:uuids::text[])
+    SELECT * FROM wms.taskforce WHERE taskforce_uuid = ANY((SELECT :uuids::text[])::text[])
     ORDER BY taskforce_uuid FOR UPDATE
 """)
 
 _LOCK_OF_WORKFLOWS = statement("""
-    SELECT * FROM wms.taskforce WHERE workflow_id = ANY(:workflow_ids::text[])
+    SELECT * FROM wms.taskforce WHERE workflow_id = ANY((SELECT :workflow_ids::text[])::text[])
     ORDER BY taskforce_uuid FOR UPDATE
 """)
 
 _LOCK_OF_TASKS = statement("""
-    SELECT * FROM wms.taskforce WHERE task_id = ANY(:task_ids::text[])
+    SELECT * FROM wms.taskforce WHERE task_id = ANY((SELECT :task_ids::text[])::text[])
     ORDER BY taskforce_uuid FOR UPDATE
 """)
 

@@ -98,15 +98,11 @@ class Broker(Protocol):
     def capabilities(self) -> Capabilities:
         """What it can do."""
 
-    async def create_queues(self, tx: Transaction, queues: Sequence[Queue]) -> None:
-        """Have the queues exist once the transaction commits, in which they are granted.
-
-        A broker elsewhere only writes down in it what it will declare after the commit: no
-        transaction is open across a call.
-        """
-
     async def make_ready(self, queues: Sequence[Queue]) -> None:
         """Return once the queues, whose grant is committed, can be used.
+
+        What is to be declared elsewhere is written down by the grant (`mqs.grant_queues`), so
+        that no transaction is open across a call.
 
         Raises BrokerNotReady when they cannot yet; then it is called again.
         """

@@ -76,10 +76,6 @@ class PostgresBroker:
         self._on_ready = on_ready
         self._on_suspicion = on_suspicion
 
-    async def create_queues(self, tx: Transaction, queues: Sequence[Queue]) -> None:
-        """Begin to count; the register's row is all else that a queue is here."""
-        await tx.execute(sql.CREATE_COUNTS, queues=[queue.number for queue in queues])
-
     async def make_ready(self, queues: Sequence[Queue]) -> None:
         """Nothing is left to be done."""
 

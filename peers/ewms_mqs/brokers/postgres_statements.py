@@ -13,7 +13,6 @@ __all__ = [
     "CLAIM",
     "CLOSE",
     "COUNTS",
-    "CREATE_COUNTS",
     "DELETE_DEAD_GARBAGE",
     "DELETE_GARBAGE",
     "DELETE_QUEUES",
@@ -92,11 +91,6 @@ READY = statement(
     SELECT q FROM unnest(:queues::int[]) q
     WHERE EXISTS (SELECT FROM mqs.events e WHERE e.queue_no = q AND e.lease_until IS NULL)
     """
-)
-
-# Begin to count for new queues.
-CREATE_COUNTS = statement(
-    "INSERT INTO mqs.counts (queue_no) SELECT unnest(:queues::int[]) ON CONFLICT DO NOTHING"
 )
 
 # Counts of some queues, exact: what is summed up and what is not yet, in one snapshot.

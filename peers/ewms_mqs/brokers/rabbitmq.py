@@ -77,12 +77,6 @@ class RabbitBroker(NoEvents):
         self._quiet = settings.drain_quiet
         self._on_returned = on_returned
 
-    async def create_queues(self, tx: Transaction, queues: Sequence[Queue]) -> None:
-        """Write down what is to be declared, and begin to count."""
-        numbers = [queue.number for queue in queues]
-        await tx.execute(sql.NEW_QUEUES, mqids=[queue.mqid for queue in queues], queues=numbers)
-        await tx.execute(shared.CREATE_COUNTS, queues=numbers)
-
     async def make_ready(self, queues: Sequence[Queue]) -> None:
         """Declare those that are not yet, unless the broker is short of something."""
         numbers = [queue.number for queue in queues]

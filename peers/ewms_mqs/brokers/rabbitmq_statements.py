@@ -14,7 +14,6 @@ __all__ = [
     "DRAINABLE",
     "GIVE_UP",
     "KNOWN_NAMES",
-    "NEW_QUEUES",
     "NOTE_SAMPLE",
     "RETURNED",
     "TAKE_RETURNS",
@@ -24,15 +23,6 @@ __all__ = [
     "UNDECLARED",
     "UPDATE_SAMPLES",
 ]
-
-# Write down, in the grant's transaction, what is to be declared after it.
-NEW_QUEUES = statement(
-    """
-    INSERT INTO mqs.rabbit_queues (mqid, queue_no)
-    SELECT s.mqid, s.queue_no FROM unnest(:mqids::text[], :queues::int[]) AS s (mqid, queue_no)
-    ON CONFLICT DO NOTHING
-    """
-)
 
 # Write down, in the release's transaction, what is to be deleted after it.
 GIVE_UP = statement("UPDATE mqs.rabbit_queues SET is_wanted = false WHERE queue_no = ANY (:queues)")

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ewms_mqs.background import through_outages
 from ewms_mqs.brokers import Broker
 from ewms_mqs.brokers.postgres import PostgresBroker
 from ewms_mqs.brokers.postgres_leases import LeaseKeeper
@@ -96,5 +97,11 @@ async def _rabbitmq(
         async def returning() -> None:
             await run_elected(url, "returns to RabbitMQ", letters.return_for_ever)
 
-        loops = [sampling, returning, upkeep.chores_for_ever, letters.copy_for_ever]
+        async def chores() -> None:
+            await through_outages("rabbitmq chores", upkeep.chores_for_ever)
+
+        async def copying() -> None:
+            await through_outages("rabbitmq dead letters", letters.copy_for_ever)
+
+        loops = [sampling, returning, chores, copying]
         yield RunningBroker(broker, loops, address, settings.rabbitmq_tls)

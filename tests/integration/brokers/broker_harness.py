@@ -12,7 +12,7 @@ from ewms_mqs.brokers import Broker
 from ewms_mqs.brokers.postgres import PostgresBroker
 from ewms_mqs.brokers.postgres_leases import LeaseKeeper
 from ewms_mqs.config import MqsSettings
-from ewms_mqs.model import Mqid, Queue, QueueNo, QueueSpec, WorkflowId
+from ewms_mqs.model import Queue, QueueNo
 from ewms_mqs.register import queue_from
 from ewms_postgres.database import Database, open_database
 from ewms_postgres.statements import statement
@@ -21,12 +21,8 @@ MAX_DELIVERIES = 3
 
 _NEW_QUEUE = statement(
     """
-    WITH workflow AS (
-      INSERT INTO mqs.workflows (workflow_id, grant_time) VALUES (:workflow, now())
-      RETURNING workflow_id)
-    INSERT INTO mqs.queues (mqid, workflow_id, ordinal, alias, is_public)
-    SELECT :mqid, workflow_id, 1, 'input', true FROM workflow
-    RETURNING queue_no, mqid, workflow_id, alias, is_public
+    SELECT * FROM mqs.grant_queues(
+      :workflow, :broker, 1000000, ARRAY[:mqid::text], ARRAY['input'], ARRAY[true])
     """
 )
 _AGE = statement(
@@ -71,12 +67,11 @@ class PostgresHarness:
         self._leases = LeaseKeeper(self.database, self._settings, **hooks)
 
     async def new_queue(self) -> Queue:
-        spec = QueueSpec(Mqid(secrets.token_hex(16)), "input", True)
-        workflow = WorkflowId(f"WF-{secrets.token_hex(8)}")
-        async with self.database.transaction() as tx:
-            queue = queue_from(await tx.fetchrow(_NEW_QUEUE, workflow=workflow, mqid=spec.mqid))
-            await self.broker.create_queues(tx, [queue])
-        return queue
+        workflow, mqid = f"WF-{secrets.token_hex(8)}", secrets.token_hex(16)
+        row = await self.database.fetchrow(
+            _NEW_QUEUE, workflow=workflow, broker=self.broker.type, mqid=mqid
+        )
+        return queue_from(row)
 
     async def restart(self) -> None:
         self._make_broker()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -115,6 +116,19 @@ async def test_a_body_that_loses_the_database_is_run_again(database_url: str) ->
     async with candidate(database_url, stumble_once) as leader, asyncio.timeout(10):
         await leader
     assert term.count == 2
+
+
+async def test_a_body_that_fails_again_and_again_is_not_run_in_a_hurry(database_url: str) -> None:
+    begun: list[float] = []
+
+    async def body() -> None:
+        begun.append(asyncio.get_running_loop().time())
+        if len(begun) < 6:
+            raise DatabaseUnavailable("the pooler is away, the server is not")
+
+    await run_elected(database_url, "loop", body)
+    waits = [later - earlier for earlier, later in itertools.pairwise(begun)]
+    assert waits[-1] > 0.8, waits
 
 
 async def test_an_error_of_the_body_is_raised(database_url: str) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from condor_pool import RealPool, real_pool
+from condor_runs import nothing_is_left_in_the_queue
 from tms_fake_wms import FakeWms
 from tms_process import TmsProcess, kill, starters
 
 from ewms.wms.v1 import tms_service_pb2 as tms
 
 StartMaker = Callable[..., tms.StartAssignment]
+TmsMaker = Callable[..., TmsProcess]
 
 
 @pytest.fixture
@@ -74,3 +77,37 @@ async def new_tms(tmp_path: Path, wms: FakeWms) -> AsyncIterator[Callable[..., T
             await process.end(signal.SIGKILL)
     for pid in starters(data):
         kill(pid)
+
+
+@pytest.fixture
+def pool() -> Iterator[RealPool]:
+    with real_pool() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def new_condor_tms(pool: RealPool, wms: FakeWms) -> AsyncIterator[TmsMaker]:
+    """TMS processes on one data folder, as the pool's account, whose pilot is a shell script."""
+    made: list[TmsProcess] = []
+
+    def make(script: str, *options: str, **grid: str) -> TmsProcess:
+        pilot = pool.script("pilot", script)
+        schedd = grid.get("schedd", pool.schedd)
+        settings = (
+            "--grid", "condor", "--schedd", "local", "--condor-schedds", f"local={schedd}",
+            "--condor-config", str(pool.config),
+            "--condor-tokens", grid.get("tokens", str(pool.tokens)),
+            "--condor-interval", "1", *options,
+        )  # fmt: skip
+        process = TmsProcess(
+            pool.place / "data", wms.address, str(pilot), options=settings,
+            prefix=pool.command_prefix,
+        )  # fmt: skip
+        made.append(process)
+        return process
+
+    yield make
+    for process in made:
+        if process.process is not None:
+            await process.end(signal.SIGKILL)
+    await nothing_is_left_in_the_queue(pool)

@@ -6,27 +6,22 @@ import asyncio
 import shutil
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from condor_pool import RealPool, real_pool
+from condor_pool import RealPool
+from condor_runs import CHIRP, PATIENCE, clusters, kinds, logged, runs, submitted
 from tms_fake_wms import FakeWms
 from tms_process import TmsProcess, kill
 
 from ewms.wms.v1 import tms_service_pb2 as tms
-from ewms_tms.job_events import EventKind, JobEvent
-from ewms_tms.log_file import LogFile, log_paths
+from ewms_tms.job_events import EventKind
 from ewms_tms.process_tree import read_text
-from ewms_tms.submission_notes import SubmissionNotes
 
 pytestmark = pytest.mark.timeout(600)
 
 TmsMaker = Callable[..., TmsProcess]
 StartMaker = Callable[..., tms.StartAssignment]
-
-# A pool starts a worker some seconds after its submission.
-PATIENCE = 90.0
-CHIRP = "/usr/libexec/condor/condor_chirp ulog"
 
 # Right before one step is right after the one above it.
 STEPS = [
@@ -44,91 +39,12 @@ STEPS = [
 ]
 
 
-@pytest.fixture
-def pool() -> Iterator[RealPool]:
-    with real_pool() as opened:
-        yield opened
-
-
-@pytest.fixture
-async def new_condor_tms(pool: RealPool, wms: FakeWms) -> AsyncIterator[TmsMaker]:
-    """TMS processes on one data folder, as the pool's account, whose pilot is a shell script."""
-    made: list[TmsProcess] = []
-
-    def make(script: str, *options: str, **grid: str) -> TmsProcess:
-        pilot = pool.script("pilot", script)
-        schedd = grid.get("schedd", pool.schedd)
-        settings = (
-            "--grid", "condor", "--schedd", "local", "--condor-schedds", f"local={schedd}",
-            "--condor-config", str(pool.config),
-            "--condor-tokens", grid.get("tokens", str(pool.tokens)),
-            "--condor-interval", "1", *options,
-        )  # fmt: skip
-        process = TmsProcess(
-            pool.place / "data", wms.address, str(pilot), options=settings,
-            prefix=pool.command_prefix,
-        )  # fmt: skip
-        made.append(process)
-        return process
-
-    yield make
-    for process in made:
-        if process.process is not None:
-            await process.end(signal.SIGKILL)
-
-
-@pytest.fixture(autouse=True)
-async def _nothing_is_left_in_the_queue(
-    new_condor_tms: TmsMaker, wms: FakeWms, pool: RealPool
-) -> AsyncIterator[None]:
-    yield
-    process = new_condor_tms("exit 0")
-    living = [each for each in clusters(pool) if EventKind.CLUSTER_REMOVE not in kinds(pool, each)]
-    if living:
-        await wms.until(lambda: not wms.is_watched("local"))
-        await process.begin()
-        for uuid, cluster in wms.clusters.items():
-            await wms.stop(uuid, cluster)
-        await wms.until(lambda: wms.is_done(*wms.clusters), PATIENCE)
-
-
-def logged(pool: RealPool) -> list[JobEvent]:
-    folder = pool.place / "data" / "schedds" / "local" / "logs"
-    paths = log_paths(folder) if folder.exists() else []
-    return [event for path in paths for event in LogFile(path).read()]
-
-
-def clusters(pool: RealPool) -> Counter[str]:
-    """The clusters that the log has, by their numbers: each once."""
-    return Counter(
-        str(event.cluster) for event in logged(pool) if event.kind is EventKind.CLUSTER_SUBMIT
-    )
-
-
-def kinds(pool: RealPool, cluster: str) -> list[EventKind]:
-    return [event.kind for event in logged(pool) if str(event.cluster) == cluster]
-
-
-def submitted(pool: RealPool) -> Counter[str]:
-    """How many clusters each taskforce has had."""
-    notes = [
-        SubmissionNotes.parse(event.text)
-        for event in logged(pool)
-        if event.kind is EventKind.CLUSTER_SUBMIT
-    ]
-    return Counter(str(note.taskforce) for note in notes if note is not None)
-
-
-def runs(pool: RealPool) -> int:
-    path = pool.place / "runs"
-    return len(path.read_text().split()) if path.exists() else 0
-
-
 async def test_a_taskforce_runs_on_the_pool_and_what_its_pilots_chirp_is_told(
     wms: FakeWms, new_condor_tms: TmsMaker, new_start: StartMaker, pool: RealPool
 ) -> None:
-    status = f"{CHIRP} 'HTChirpEWMSPilotStatus: \"Tasking\"'"
-    error = f"{CHIRP} 'HTChirpEWMSPilotError: \"no luck\"'"
+    status = f"{CHIRP} ulog 'HTChirpEWMSPilotStatus: \"Tasking\"'"
+    # In the job's ad, whose changes the log tells of.
+    error = f"{CHIRP} set_job_attr HTChirpEWMSPilotError '\"no luck\"'"
     script = (
         f"test -s $EWMS_PILOT_ENV_FILE || exit 9; grep -q C-secret $EWMS_PILOT_ENV_FILE || exit 8;"
         f" {status}; {error}; while ! test -e {pool.place}/go; do sleep 0.2; done; exit 4"
@@ -136,16 +52,18 @@ async def test_a_taskforce_runs_on_the_pool_and_what_its_pilots_chirp_is_told(
     process = new_condor_tms(script)
     await process.begin()
     assert await process.watching()
-    await wms.start(new_start("TF-1", n_workers=2))
-    await wms.until(lambda: wms.statuses.get("TF-1") == {"RUNNING": {"Tasking": 2}}, PATIENCE)
-    assert wms.errors["TF-1"] == {"no luck": 2}
+    uuid = pool.taskforce()
+    await wms.start(new_start(uuid, n_workers=2))
+    await wms.until(lambda: wms.statuses.get(uuid) == {"RUNNING": {"Tasking": 2}}, PATIENCE)
+    # Each is a chirp of its own, after the status's.
+    await wms.until(lambda: wms.errors.get(uuid) == {"no luck": 2}, PATIENCE)
     await wms.until(lambda: wms.capacity["local"].n_running_workers == 2)
     assert wms.capacity["local"].total_slots > 2
     (report,) = wms.of_kind(tms.ReportCondorSubmitRequest)
     assert "C-secret" not in str(report)
     (pool.place / "go").touch()
-    await wms.until(lambda: wms.is_done("TF-1"), PATIENCE)
-    (outcome,) = wms.completed["TF-1"].outcomes
+    await wms.until(lambda: wms.is_done(uuid), PATIENCE)
+    (outcome,) = wms.completed[uuid].outcomes
     assert (outcome.exit_code, outcome.count) == (4, 2)
     data = pool.place / "data"
     assert not [path for path in data.rglob("*env.json*") if path.is_file()]
@@ -157,7 +75,7 @@ async def test_a_tms_that_dies_at_any_step_submits_once_and_runs_each_worker_onc
     wms: FakeWms, new_condor_tms: TmsMaker, new_start: StartMaker, pool: RealPool
 ) -> None:
     process = new_condor_tms(f"echo run >> {pool.place}/runs")
-    uuids = [f"TF-{number}" for number in range(len(STEPS))]
+    uuids = [pool.taskforce(number) for number in range(len(STEPS))]
     await die_at_each_step(wms, process, new_start, uuids)
     await process.begin()
     assert await process.watching()
@@ -177,7 +95,7 @@ async def test_a_workflow_that_ends_at_any_step_leaves_nothing_in_the_queue(
     wms: FakeWms, new_condor_tms: TmsMaker, new_start: StartMaker, pool: RealPool
 ) -> None:
     process = new_condor_tms("sleep 600")
-    uuids = [f"TF-{number}" for number in range(len(STEPS))]
+    uuids = [pool.taskforce(number) for number in range(len(STEPS))]
     await die_at_each_step(wms, process, new_start, uuids)
     await process.begin()
     assert await process.watching()
@@ -210,7 +128,7 @@ async def test_what_htcondor_refuses_is_a_refusal_in_its_words(
 ) -> None:
     process = new_condor_tms("exit 0")
     await process.begin()
-    start = new_start("TF-1")
+    start = new_start(pool.taskforce())
     start.taskforce.worker_config.condor_requirements = "HasGpu =! ="
     await wms.start(start)
     failed = await the_failure(wms)
@@ -230,18 +148,18 @@ async def test_a_token_that_the_pool_does_not_know_is_a_refusal_in_its_words(
         shutil.chown(path, pool.account)
     process = new_condor_tms("exit 0", tokens=str(tokens))
     await process.begin()
-    await wms.start(new_start("TF-1"))
+    await wms.start(new_start(pool.taskforce()))
     failed = await the_failure(wms)
     assert failed.is_refusal
     assert "AUTHENTICATE" in failed.error
 
 
 async def test_a_schedd_that_is_away_is_said_and_does_not_count(
-    wms: FakeWms, new_condor_tms: TmsMaker, new_start: StartMaker
+    wms: FakeWms, new_condor_tms: TmsMaker, new_start: StartMaker, pool: RealPool
 ) -> None:
     process = new_condor_tms("exit 0", schedd="nowhere@localhost")
     await process.begin()
-    await wms.start(new_start("TF-1"))
+    await wms.start(new_start(pool.taskforce()))
     failed = await the_failure(wms)
     assert not failed.is_refusal
     assert "nowhere@localhost" in failed.error
@@ -268,7 +186,7 @@ async def test_a_helper_that_is_killed_is_replaced(
     process = new_condor_tms(f"echo run >> {pool.place}/runs")
     await process.begin()
     assert await process.watching()
-    uuids = [f"TF-{number}" for number in range(3)]
+    uuids = [pool.taskforce(number) for number in range(3)]
     for uuid in uuids:
         assert helpers(process)
         for child in helpers(process):

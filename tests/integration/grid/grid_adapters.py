@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -33,7 +34,7 @@ from ewms_tms.grid.local import LocalMachine
 from ewms_tms.grid.local_grids import open_local_grids
 from ewms_tms.job_events import ClusterId, EventKind, JobEvent
 
-__all__ = ["ADAPTERS", "Adapter", "Place", "Watched", "submission"]
+__all__ = ["ADAPTERS", "Adapter", "Place", "Watched", "new_taskforce", "submission"]
 
 # A pilot that does what its env file says, so that every adapter must bring that file.
 _PILOT = (
@@ -93,11 +94,7 @@ async def condor_grid(place: Place) -> AsyncIterator[Grid]:
     pool = place.pool
     assert pool is not None
     pilot = pool.script("pilot", f'exec python3 -c "{_PILOT}"')
-    environment = {
-        "CONDOR_CONFIG": str(pool.config),
-        "_CONDOR_SEC_TOKEN_DIRECTORY": str(pool.tokens),
-    }
-    calls = CondorCalls(environment)
+    calls = CondorCalls(pool.environment)
     options = CondorOptions((str(pilot),), input_roots=(pool.place,), room_interval=1.0)
     condor = CondorPool(place.folder / "grid", {"here": pool.schedd}, calls, options)
     running = asyncio.create_task(condor.run())
@@ -117,12 +114,17 @@ ADAPTERS = {
 }
 
 
+def new_taskforce() -> TaskforceUuid:
+    """An id that no other test has: a pool's queue is one for all of them."""
+    return TaskforceUuid(f"TF-{uuid.uuid4().hex[:12]}")
+
+
 def submission(
-    script: str, n_workers: int = 1, taskforce: str = "TF-1", attempt: int = 1
+    script: str, n_workers: int = 1, taskforce: TaskforceUuid | None = None, attempt: int = 1
 ) -> Submission:
     """Workers that run a shell script."""
     return Submission(
-        taskforce=TaskforceUuid(taskforce),
+        taskforce=taskforce or new_taskforce(),
         attempt=attempt,
         n_workers=n_workers,
         limits=WorkerLimits(1, 64 << 20, 64 << 20, 600, 0),

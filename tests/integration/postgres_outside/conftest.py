@@ -46,11 +46,15 @@ class Site:
 
 
 @pytest.fixture
-def empty_site(outside: OutsidePostgres) -> Site:
-    """A database in which nobody has migrated anything."""
+def empty_site(outside: OutsidePostgres) -> Iterator[Site]:
+    """A database in which nobody has migrated anything.
+
+    A pooler that died during the test fails it, whatever the test itself has seen.
+    """
     database = f"test_{next(_NUMBERS)}"
     outside.run("database", database)
-    return Site(outside, database)
+    yield Site(outside, database)
+    outside.require_pooler()
 
 
 @pytest.fixture

@@ -65,6 +65,20 @@ class OutsidePostgres:
         assert done.returncode == 0, (self.folder / "stderr").read_text()
         return (self.folder / "stdout").read_text()
 
+    @property
+    def pooler_log(self) -> str:
+        """What PgBouncer has said."""
+        return (self.folder / "pg" / "pgbouncer" / "log").read_text()
+
+    def require_pooler(self) -> None:
+        """Fail, with its last words, if PgBouncer has died by itself."""
+        try:
+            self.run("status")
+        except AssertionError:
+            last = "\n".join(self.pooler_log.splitlines()[-20:])
+            self.run("start")
+            raise AssertionError(f"PgBouncer or PostgreSQL died by itself:\n{last}") from None
+
     def remove(self) -> None:
         """Stop it and delete its files."""
         self.run("remove")
@@ -72,10 +86,6 @@ class OutsidePostgres:
 
     def settings(self, database: str, *, pooled: bool = False) -> dict[str, str]:
         """The environment for the servers on one of its databases."""
-        if pooled:
-            # As a service manager would: PgBouncer 1.18 was once found dead after a restart of the
-            # server, and never again.
-            self.run("start")
         lines = self.run("env-pooled" if pooled else "env", database).splitlines()
         words = (shlex.split(line)[1].partition("=") for line in lines)
         return {name: value for name, _, value in words}

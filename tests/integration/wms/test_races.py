@@ -17,7 +17,6 @@ from ewms.wms.v1 import taskforce_pb2, taskforce_service_pb2
 from ewms.wms.v1 import tms_service_pb2 as pb
 from ewms_rpc.channel import open_channel
 from wms_grpc.domain.ids import Mqid, WorkflowId
-from wms_grpc.domain.submission import ClusterLocations
 from wms_grpc.storage import lifecycle
 from wms_grpc.storage.lifecycle import QueueState
 
@@ -86,9 +85,7 @@ async def test_a_grant_that_comes_after_the_end_is_not_stored(wms: Wms) -> None:
     settled = await wms.until_settled(workflow_id)
     states = [QueueState(Mqid(queue.mqid), False, False) for queue in view.queues.values()]
 
-    granted = await lifecycle.grant_queues(
-        wms.server.store, WorkflowId(workflow_id), states, ClusterLocations([])
-    )
+    granted = await lifecycle.grant_queues(wms.server.store, WorkflowId(workflow_id), states)
 
     assert not granted
     assert await wms.get(workflow_id) == settled.workflow

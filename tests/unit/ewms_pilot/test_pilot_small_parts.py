@@ -44,11 +44,11 @@ def test_an_error_is_okay_by_its_exit_code_or_a_text_in_it(
 
 
 class _Wire:
-    """Takes chirps, in order; `fails` so many times before."""
+    """Takes chirps, in order; `fails` so many times before; never those that it `refuses`."""
 
-    def __init__(self, fails: int = 0) -> None:
+    def __init__(self, fails: int = 0, refuses: str = "") -> None:
         self.sent: list[str] = []
-        self.fails = fails
+        self.fails, self.refuses, self.n_refused = fails, refuses, 0
         self.changed = asyncio.Event()
 
     async def send(self, words: list[str]) -> None:
@@ -56,6 +56,9 @@ class _Wire:
         if self.fails:
             self.fails -= 1
             raise ConnectionRefusedError
+        if words[0] == self.refuses:
+            self.n_refused += 1
+            raise ChirpRefused("not taken")
         self.sent.append(" ".join(words))
 
     async def until(self, text: str) -> None:
@@ -91,7 +94,8 @@ async def test_statuses_arrive_in_order_when_the_other_end_comes_late() -> None:
     chirps.status(PilotStatus.TASKING)
     await wire.until('ulog HTChirpEWMSPilotStatus: "Tasking"')
     chirping.cancel()
-    assert [text.split('"')[1] for text in wire.sent] == ["Started", "Tasking"]
+    told = [text.split('"')[1] for text in wire.sent if text.startswith("ulog")]
+    assert told == ["Started", "Tasking"]
 
 
 async def test_a_chirp_is_one_line_of_bounded_length_with_its_quotes_escaped() -> None:
@@ -100,27 +104,58 @@ async def test_a_chirp_is_one_line_of_bounded_length_with_its_quotes_escaped() -
     chirps.error('say "no"\nand\\or ' + "x" * 9_000)
     await chirps.flush(1.0)
     (text,) = wire.sent
-    assert text.startswith('set_job_attr_delayed HTChirpEWMSPilotError "say \\"no\\" and\\\\or xxx')
+    assert text.startswith('set_job_attr HTChirpEWMSPilotError "say \\"no\\" and\\\\or xxx')
     assert len(text) < 600
 
 
-async def test_attributes_are_set_at_once_where_the_pool_takes_no_delayed_ones() -> None:
-    sent: list[str] = []
-
-    async def send(words: list[str]) -> None:
-        sent.append(" ".join(words))
-        if words[0] == "set_job_attr_delayed":
-            raise ChirpRefused("no such prefix")
-
-    chirps = Chirps(ChirpConfig(is_enabled=True, destination="JOB_ATTR"), send)
+async def test_in_the_ad_alone_statuses_are_set_at_once_so_that_the_log_tells_of_them() -> None:
+    wire = _Wire()
+    chirps = Chirps(ChirpConfig(is_enabled=True, destination="JOB_ATTR"), wire.send)
     chirps.status(PilotStatus.STARTED)
-    chirps.status(PilotStatus.DONE)
+    chirps.counts(1, 0, 1)
+    chirps.error("bad")
     await chirps.flush(1.0)
-    assert sent == [
-        'set_job_attr_delayed HTChirpEWMSPilotStatus "Started"',
+    assert sorted(wire.sent) == [
+        'set_job_attr HTChirpEWMSPilotError "bad"',
         'set_job_attr HTChirpEWMSPilotStatus "Started"',
-        'set_job_attr HTChirpEWMSPilotStatus "Done"',
+        "set_job_attr_delayed HTChirpEWMSPilotTasksFailed 0",
+        "set_job_attr_delayed HTChirpEWMSPilotTasksSuccess 1",
+        "set_job_attr_delayed HTChirpEWMSPilotTasksTotal 1",
     ]
+
+
+async def test_counts_are_set_at_once_where_the_pool_takes_no_delayed_attributes() -> None:
+    wire = _Wire(refuses="set_job_attr_delayed")
+    chirps = Chirps(ChirpConfig(is_enabled=True, destination="JOB_ATTR"), wire.send)
+    chirps.counts(1, 0, 1)
+    await chirps.flush(1.0)
+    assert {text.split()[0] for text in wire.sent} == {"set_job_attr"}
+    assert (len(wire.sent), wire.n_refused) == (3, 1)
+
+
+async def test_what_the_log_is_told_goes_to_the_ad_as_well_where_the_pool_takes_it() -> None:
+    wire = _Wire()
+    chirps = Chirps(ChirpConfig(is_enabled=True), wire.send)
+    chirps.status(PilotStatus.DONE)
+    chirps.counts(1, 0, 1)
+    await chirps.flush(1.0)
+    assert [text for text in wire.sent if "Tasks" not in text] == [
+        'ulog HTChirpEWMSPilotStatus: "Done"',
+        'set_job_attr_delayed HTChirpEWMSPilotStatus "Done"',
+    ]
+    assert {text.split()[0] for text in wire.sent if "Tasks" in text} == {"ulog"}
+
+
+async def test_a_pool_that_takes_no_delayed_attributes_is_asked_once_and_nothing_is_repeated() -> (
+    None
+):
+    wire = _Wire(refuses="set_job_attr_delayed")
+    chirps = Chirps(ChirpConfig(is_enabled=True), wire.send)
+    for status in (PilotStatus.STARTED, PilotStatus.DONE):
+        chirps.status(status)
+    await chirps.flush(1.0)
+    assert [text.split('"')[1] for text in wire.sent] == ["Started", "Done"]
+    assert wire.n_refused == 1
 
 
 async def test_without_a_way_out_or_without_being_asked_nothing_is_told() -> None:

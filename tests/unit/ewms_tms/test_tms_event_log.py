@@ -57,6 +57,21 @@ def test_every_event_that_is_written_is_read_with_all_that_it_says() -> None:
     assert events[11].proc == -1
 
 
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('Setting job attribute A to "Started"', 'A: "Started"'),
+        ("Setting job attribute A to 3", "A: 3"),
+        ('Changing job attribute A from "x" to "y"', 'A: "y"'),
+        (r'Changing job attribute A from "x\" to z" to "y to z"', 'A: "y to z"'),
+        ("Changing job attribute A from 2 to 3", "A: 3"),
+    ],
+)
+def test_an_attribute_that_a_job_sets_is_told_with_its_new_value(line: str, text: str) -> None:
+    (event,) = parse(f"033 (230.001.000) 2026-11-25 08:33:32 {line}\n...\n")
+    assert (event.kind, event.proc, event.text) == (EventKind.ATTRIBUTE_UPDATE, 1, text)
+
+
 HTCONDOR = """\
 035 (15004600.-01.000) 2026-10-10 01:32:16 Cluster submitted from host: <10.0.0.1:9618?alias=x>
     DAGMan says

@@ -51,6 +51,15 @@ def test_what_a_pilot_says_is_counted_under_its_job_status() -> None:
     assert status.compound_statuses() == {"RUNNING": {"Tasking": 1, "AwaitingFirstMessage": 1}}
 
 
+def test_what_a_pilot_sets_in_its_jobs_ad_counts_as_what_it_says() -> None:
+    status = cluster_status(1, event(EventKind.EXECUTE))
+    for text in ('HTChirpEWMSPilotStatus: "Done"', r'HTChirpEWMSPilotError: "no \"a\\b\""'):
+        assert status.apply(event(EventKind.ATTRIBUTE_UPDATE, text=text))
+    assert not status.apply(event(EventKind.ATTRIBUTE_UPDATE, text="JobPrio: 3"))
+    assert status.compound_statuses() == {"RUNNING": {"Done": 1}}
+    assert status.top_task_errors() == {r'no "a\b"': 1}
+
+
 def test_an_evicted_workers_pilot_is_forgotten_an_ended_ones_is_kept() -> None:
     started = [event(EventKind.EXECUTE), chirp("HTChirpEWMSPilotStatus: Done")]
     evicted = cluster_status(1, *started, event(EventKind.EVICTED))
