@@ -11,7 +11,7 @@ import base64
 import contextlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -202,3 +202,7 @@ class MqsUnderTest:
                 await delivery.ack()
                 got.append(delivery)
         return got
+
+
+StartMqs = Callable[..., Awaitable[MqsUnderTest]]
+"""Starts one with settings, and grants it a workflow with the queues `in` and `out`."""

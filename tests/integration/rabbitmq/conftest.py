@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from mqs_under_test import MqsUnderTest
+from mqs_under_test import MqsUnderTest, StartMqs
 from rabbitmq_node import RabbitNode
-
-StartMqs = Callable[..., Awaitable[MqsUnderTest]]
 
 
 @pytest.fixture

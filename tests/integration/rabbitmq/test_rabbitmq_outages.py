@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from conftest import StartMqs
 from gate import Gate
-from mqs_under_test import MqsUnderTest
+from mqs_under_test import MqsUnderTest, StartMqs
 from rabbitmq_node import RabbitNode
 
 
