@@ -20,8 +20,8 @@ async def start_mqs(
         async def start(**settings: object) -> MqsUnderTest:
             broker = rabbitmq_node.settings(rabbitmq_vhost)
             mqs = MqsUnderTest(database_url, broker, **settings)
+            stack.push_async_callback(mqs.end)
             await mqs.start()
-            stack.push_async_callback(mqs.stop)
             await mqs.grant("in", "out")
             return mqs
 
