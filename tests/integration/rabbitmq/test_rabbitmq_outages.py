@@ -51,7 +51,7 @@ async def test_nothing_is_lost_when_the_broker_is_killed(
 
 @pytest.mark.parametrize(
     ("token_life", "outage"),
-    [(5, 25), pytest.param(60, 300, marks=[pytest.mark.soak, pytest.mark.timeout(900)])],
+    [(3, 15), pytest.param(60, 300, marks=[pytest.mark.soak, pytest.mark.timeout(900)])],
 )
 async def test_work_goes_on_after_an_outage_longer_than_tokens_live(
     start_mqs: StartMqs, rabbitmq_node: RabbitNode, token_life: int, outage: int
