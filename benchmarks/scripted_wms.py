@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 
+from benchmarks.load import DEADLINE
 from ewms.wms.v1 import tms_service_pb2 as pb
 from ewms.wms.v1 import tms_service_pb2_grpc
 from wms_grpc.storage.agents import MOST_UNANSWERED
@@ -54,7 +55,8 @@ class ScriptedWms(tms_service_pb2_grpc.TmsServiceServicer):
         self._n_left = len(assignments)
         self._is_done.clear()
         self._changed.set()
-        await self._is_done.wait()
+        async with asyncio.timeout(DEADLINE):
+            await self._is_done.wait()
         if self._refusal:
             raise AssertionError(self._refusal)
 

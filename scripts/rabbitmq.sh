@@ -79,7 +79,12 @@ consumer_timeout = 86400000
 disk_free_limit.absolute = 200MB
 log.file.level = warning
 END
-    echo '[{rabbit, [{quorum_tick_interval, 1000}]}].' >"$folder/advanced.config"
+    # The API tells no news of a queue sooner than its finest samples are apart: 5 s by default.
+    cat >"$folder/advanced.config" <<END
+[{rabbit, [{quorum_tick_interval, 1000}]},
+ {rabbitmq_management, [{sample_retention_policies, [
+   {global, [{605, 1}]}, {basic, [{605, 1}]}, {detailed, [{10, 1}]}]}]}].
+END
 }
 
 is_running() {

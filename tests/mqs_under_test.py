@@ -11,10 +11,12 @@ import base64
 import contextlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+import grpc
 
 from ewms.mqs.v1 import mqs_service_pb2 as pb
 from ewms.mqs.v1.event_service_pb2_grpc import EventServiceStub
@@ -50,8 +52,8 @@ class MqsUnderTest:
         chosen: dict[str, Any] = {
             "database": database,
             "listen": "127.0.0.1:0",
-            # Three times as long as RabbitMQ takes to count, at worst.
-            "drain_quiet": timedelta(seconds=6),
+            # Longer than a count of RabbitMQ is old, as the tests' node is set up.
+            "drain_quiet": timedelta(seconds=4),
             "max_deliveries": MAX_DELIVERIES,
             "lease": timedelta(seconds=2),
         }
@@ -59,6 +61,7 @@ class MqsUnderTest:
         broker = RabbitBroker if self._settings.broker == "rabbitmq" else PostgresBroker
         self.capabilities: Capabilities = broker.capabilities
         self._stack = AsyncExitStack()
+        self._channel: grpc.aio.Channel | None = None
         self._is_up = False
         self.n_tokens = 0
         self.key_ids: set[str] = set()
@@ -68,16 +71,25 @@ class MqsUnderTest:
     async def start(self) -> None:
         running = await self._stack.enter_async_context(mqs_server(self._settings))
         self._settings = self._settings.model_copy(update={"listen": running.address})
-        channel = await self._stack.enter_async_context(open_channel(running.address))
         self.address = running.address
-        self.mqs: MqsServiceAsyncStub = MqsServiceStub(channel)
-        self.events: EventServiceAsyncStub = EventServiceStub(channel)
+        if self._channel is None:
+            self._channel = open_channel(running.address)
+            self.mqs: MqsServiceAsyncStub = MqsServiceStub(self._channel)
+            self.events: EventServiceAsyncStub = EventServiceStub(self._channel)
+        await self._channel.channel_ready()
         self._is_up = True
 
     async def stop(self) -> None:
+        """Stop it; its clients notice, and may go on when it is started again."""
         self._is_up = False
         stack, self._stack = self._stack, AsyncExitStack()
         await stack.aclose()
+
+    async def end(self) -> None:
+        """Stop it for good."""
+        await self.stop()
+        if self._channel is not None:
+            await self._channel.close()
 
     async def grant(self, *aliases: str, workflow: str = WORKFLOW) -> pb.RequestQueuesResponse:
         specs = [pb.QueueSpec(mqid=secrets.token_hex(16), alias=a, is_public=True) for a in aliases]
@@ -202,3 +214,7 @@ class MqsUnderTest:
                 await delivery.ack()
                 got.append(delivery)
         return got
+
+
+StartMqs = Callable[..., Awaitable[MqsUnderTest]]
+"""Starts one with settings, and grants it a workflow with the queues `in` and `out`."""

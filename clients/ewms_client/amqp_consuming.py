@@ -31,6 +31,8 @@ __all__ = ["AmqpConsumer"]
 _CLOSE_TIMEOUT = 10.0
 # RabbitMQ tells nobody that nothing more will come; the WMS knows.
 _LOOK_EVERY = 3.0
+# A delivery that was allowed is here by then, if there is one.
+_ON_ITS_WAY = 0.1
 
 
 class AmqpConsumer:
@@ -51,6 +53,7 @@ class AmqpConsumer:
         self._is_drained = False
         self._failure: BaseException | None = None
         self._arrived = asyncio.Event()
+        self._came = asyncio.Event()
         self._closing = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
@@ -150,6 +153,7 @@ class AmqpConsumer:
         self._held[delivery.delivery_id] = delivery, arrival
         self._buffer.append(delivery)
         self._arrived.set()
+        self._came.set()
 
     def _to_come(self) -> int:
         """How many may still come, beyond those that are here."""
@@ -196,9 +200,18 @@ class AmqpConsumer:
             if subscription is None or self._count is None:
                 return
             if subscription.n_open + arrival.brings_another > self._to_come():
+                await self._let_come(subscription)
                 await subscription.cancel()
                 room = self._credit - subscription.n_reserved
                 await subscription.grant(min(room, self._to_come()))
+
+    async def _let_come(self, subscription: Subscription) -> None:
+        """Wait a moment for what is on its way: the broker would take it back, and count it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ON_ITS_WAY):
+                while subscription.n_open:
+                    self._came.clear()
+                    await self._came.wait()
 
     async def _look_whether_drained(self) -> None:
         while True:

@@ -89,8 +89,7 @@ class CondorCalls:
             await self._end()
 
     async def _exchange(self, call: Call[Result]) -> object:
-        helper = await self._living()
-        before, answer = helper.ask(call)
+        helper, before, answer = await self._asked(call)
         # Until its turn has come, the time is another one's.
         await asyncio.wait([before])
         try:
@@ -103,6 +102,17 @@ class CondorCalls:
         except (OSError, EOFError, pickle.UnpicklingError) as error:
             await self._replace(helper)
             raise GridUnavailable("the helper that speaks with HTCondor has died") from error
+
+    async def _asked(
+        self, call: object
+    ) -> tuple[_Helper, asyncio.Future[object], asyncio.Future[object]]:
+        while True:
+            helper = await self._living()
+            try:
+                return helper, *helper.ask(call)
+            except BrokenPipeError:
+                # Nothing was sent: the next one gets it.
+                await self._replace(helper)
 
     async def _living(self) -> _Helper:
         """A helper that nothing says is dead."""
@@ -162,11 +172,18 @@ class _Helper:
         return has_ended or self._calls.is_closing()
 
     def ask(self, call: object) -> tuple[asyncio.Future[object], asyncio.Future[object]]:
-        """Send a call to it; the answer to the call before, and the one to this."""
+        """Send a call to it; the answer to the call before, and the one to this.
+
+        Raises BrokenPipeError if it is dead, and nothing was sent.
+        """
+        try:
+            self._calls.write(frame(call))
+        except RuntimeError as error:
+            # uvloop's word for a pipe that was closed, which it need not have told before.
+            raise BrokenPipeError from error
         before = self._last
         self._last = asyncio.get_running_loop().create_future()
         self._waiting.append(self._last)
-        self._calls.write(frame(call))
         return before, self._last
 
     async def end(self) -> None:

@@ -62,4 +62,4 @@ async def mqs(database_url: str, broker_settings: dict[str, object]) -> AsyncIte
         await made.grant("in", "out")
         yield made
     finally:
-        await made.stop()
+        await made.end()

@@ -42,6 +42,7 @@ async def test_a_thousand_events_are_delivered_and_counted_exactly(
     async with mqs.consume("in", 1000, credit) as deliveries:
         async for delivery in deliveries:
             numbers.append(int(delivery.payload))
+            assert delivery.n_deliveries == 1
             # Not awaited: as fast as they can be said.
             delivery.ack()
     assert sorted(numbers) == list(range(1000))

@@ -191,12 +191,24 @@ async def test_a_helper_that_is_killed_is_replaced(
         assert helpers(process)
         for child in helpers(process):
             kill(child)
-        await wms.start(new_start(uuid))
         # Its submission is the next helper's work.
-        await wms.until(lambda uuid=uuid: uuid in wms.clusters, PATIENCE)  # type: ignore[misc]
+        await submit_as_a_wms_does(wms, new_start, uuid)
     await wms.until(lambda: wms.is_done(*uuids), PATIENCE)
     assert submitted(pool) == Counter(dict.fromkeys(uuids, 1))
     assert runs(pool) == 3
+
+
+async def submit_as_a_wms_does(wms: FakeWms, new_start: StartMaker, uuid: str) -> None:
+    """Until it has a cluster: one that was in doubt, and was not found, is assigned again."""
+    failures = tms.ReportCondorSubmitFailedRequest
+    while uuid not in wms.clusters:
+        n_failed = len(wms.of_kind(failures))
+        await wms.start(new_start(uuid))
+        await wms.until(
+            lambda n=n_failed: uuid in wms.clusters or len(wms.of_kind(failures)) > n,  # type: ignore[misc]
+            PATIENCE,
+        )
+    assert not any(failed.is_refusal for failed in wms.of_kind(failures))
 
 
 def helpers(process: TmsProcess) -> list[int]:

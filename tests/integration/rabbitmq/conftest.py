@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from mqs_under_test import MqsUnderTest
+from mqs_under_test import MqsUnderTest, StartMqs
 from rabbitmq_node import RabbitNode
-
-StartMqs = Callable[..., Awaitable[MqsUnderTest]]
 
 
 @pytest.fixture
@@ -22,8 +20,8 @@ async def start_mqs(
         async def start(**settings: object) -> MqsUnderTest:
             broker = rabbitmq_node.settings(rabbitmq_vhost)
             mqs = MqsUnderTest(database_url, broker, **settings)
+            stack.push_async_callback(mqs.end)
             await mqs.start()
-            stack.push_async_callback(mqs.stop)
             await mqs.grant("in", "out")
             return mqs
 
@@ -32,5 +30,5 @@ async def start_mqs(
 
 @pytest.fixture
 async def mqs(start_mqs: StartMqs) -> MqsUnderTest:
-    """An MQS that counts a queue as quiet after six seconds."""
+    """An MQS that counts a queue as quiet after four seconds."""
     return await start_mqs()

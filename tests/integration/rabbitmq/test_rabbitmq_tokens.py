@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from conftest import StartMqs
+from mqs_under_test import StartMqs
 from rabbitmq_node import RabbitNode
 
 
