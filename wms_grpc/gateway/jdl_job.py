@@ -27,6 +27,7 @@ References = Callable[[Said, Path], tuple[str, ...]]
 """The files that a path in an InputSandbox stands for. Raises Refused where it leads nowhere."""
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_WILDCARD: Final = re.compile(r"[*?\[]")
 _JOB_TYPES: Final[Mapping[str, tuple[FindingSeverity, str]]] = {
     "checkpointable": ("warning", "a try begins from the start; no state of the job is saved"),
     "interactive": ("error", "nobody is connected to a job's input and output"),
@@ -205,6 +206,9 @@ class _Job:
             if file.startswith("task:"):
                 message = "no file may be called so: task: stands for another task's output"
                 raise said.refused("BAD_REFERENCE", message, item.start)
+            if _WILDCARD.search(file) and not _URL.match(file):
+                message = f"{file} is taken as a name: wildcards are not expanded"
+                self._report.note(said, "WILDCARD", message)
             is_based = base and not file.startswith("/") and not _URL.match(file)
             files.append(f"{base.rstrip('/')}/{file}" if is_based else file)
         return tuple(files)

@@ -18,7 +18,7 @@ from wms_grpc.gateway.sources import Source
 
 __all__ = ["ITEM", "PLAIN", "JdlLexer", "without_comments"]
 
-_MAX_TOKENS: Final = 6_000_000
+_MAX_TOKENS: Final = 2_500_000
 _MAX_RUN: Final = 1_000
 """Of texts side by side, which are one, or of signs before a value."""
 
@@ -49,7 +49,7 @@ _TOKEN: Final = re.compile(
     |(?P<IS>[iI][sS](?:[nN][tT])?(?![A-Za-z0-9_]))
     |(?P<NAME>[A-Za-z_][A-Za-z0-9_]*+)
     |(?P<BINARY>\|\||&&|=\?=|=!=|==|!=|<=|>=|>>>|<<|>>|\?:|[|^&<>*/%])
-    |(?P<SIGN>[+-])|(?P<NOT>[!~])|(?P<EQUAL>=)|(?P<QUESTION>\?)|(?P<COLON>:)|(?P<SEMI>;)
+    |(?P<SIGN>[+-])|(?P<NOT>[!~])|(?P<EQUAL>=)|(?P<QUESTION>\?)|(?P<COLON>:)|(?P<SEMI>;(?:[ \t\r\n]*+;)*+)
     |(?P<COMMA>,)|(?P<DOT>\.)|(?P<LSQB>\[)|(?P<RSQB>\])|(?P<LPAR>\()|(?P<RPAR>\))
     |(?P<LBRACE>\{{)|(?P<RBRACE>\}})|(?P<END>\Z))""",
     re.VERBOSE,
