@@ -167,7 +167,7 @@ class _Job:
             return tuple(text.split())
         if is_expanded(text):
             self._expanded(said)
-        if joined_arguments(words) != text:
+        if words and joined_arguments(words) != text:
             self._annotated[name] = said.written
         return words
 
@@ -236,9 +236,12 @@ class _Job:
 
     def _script(self, name: str) -> Script | None:
         said = self._get(name)
-        arguments = self._arguments(f"{name}Arguments")
         if said is None or not said.text():
+            unused = self._get(f"{name}Arguments")
+            if unused is not None:
+                self._report.note(unused, "UNUSED", f"{unused.name}: there is no {name}", "info")
             return None
+        arguments = self._arguments(f"{name}Arguments")
         message = f"{said.name} is a small job of its own here, not a part of the job at its worker"
         self._report.note(said, "APPROXIMATE", message, "info")
         return Script(said.text(), arguments)

@@ -87,7 +87,7 @@ class JdlLexer(Lexer):
             if kind in ("IGNORED", "END"):
                 continue
             start = found.start(kind)
-            if at - start > MAX_TOKEN and kind != "FLAT":
+            if at - start > MAX_TOKEN and kind not in ("FLAT", "SEMI"):
                 raise source.refused("TOO_LARGE", f"longer than {MAX_TOKEN} bytes", start)
             if kind in _OPENING:
                 depth += 1
