@@ -9,7 +9,7 @@ from typing import Final
 
 from wms_grpc.domain.tasks import BatchWork, Recovery, Script, Task
 from wms_grpc.gateway.jdl_said import Report, Said, Sayings
-from wms_grpc.gateway.jdl_syntax import Path, Text
+from wms_grpc.gateway.jdl_syntax import Path, Text, Value
 from wms_grpc.gateway.jdl_words import (
     INHERITED,
     is_about_glue,
@@ -18,7 +18,7 @@ from wms_grpc.gateway.jdl_words import (
     split_arguments,
     why_without_counterpart,
 )
-from wms_grpc.gateway.model import FindingSeverity
+from wms_grpc.gateway.model import MAX_DEPTH, FindingSeverity
 from wms_grpc.gateway.sources import Source
 
 __all__ = ["JobSayings", "References", "jdl_annotations", "kept", "max_tries", "task_from"]
@@ -149,11 +149,26 @@ class _Job:
 
     def _text(self, name: str) -> str:
         said = self._get(name)
-        return said.text() if said else ""
+        if said is None:
+            return ""
+        return self._text_of(said, said.value) if isinstance(said.value, Path) else said.text()
 
     def _texts(self, name: str) -> tuple[str, ...]:
         said = self._get(name)
-        return said.texts() if said else ()
+        return tuple(self._text_of(said, item) for item in said.items()) if said else ()
+
+    def _text_of(self, said: Said, value: Value, depth: int = 0) -> str:
+        """Return a text, or that of another attribute of the job which is named instead."""
+        other = self._named(value)
+        if other is None or depth > MAX_DEPTH:
+            return said.text_of(value)
+        return self._text_of(other, other.value, depth + 1)
+
+    def _named(self, value: Value) -> Said | None:
+        if not isinstance(value, Path) or len(value.parts) != 1:
+            return None
+        word = str(value.parts[0]).lower()
+        return self._sayings.own.get(word) or self._sayings.dag.get(word)
 
     def _arguments(self, name: str) -> tuple[str, ...]:
         said = self._get(name)
@@ -199,10 +214,10 @@ class _Job:
         files: list[str] = []
         for item in said.items() if said else ():
             assert said is not None
-            if isinstance(item, Path):
+            if isinstance(item, Path) and self._named(item) is None:
                 files += self._references(said, item)
                 continue
-            file = said.text_of(item)
+            file = self._text_of(said, item)
             if file.startswith("task:"):
                 message = "no file may be called so: task: stands for another task's output"
                 raise said.refused("BAD_REFERENCE", message, item.start)

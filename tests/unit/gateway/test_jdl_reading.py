@@ -88,6 +88,18 @@ def test_files_are_below_their_base_unless_they_are_absolute() -> None:
     )
 
 
+def test_an_attribute_may_name_another_one_of_its_job() -> None:
+    work = the_work('StdOutput = "out"; StdError = StdOutput; OutputSandbox = { StdError, "x" };')
+
+    assert (work.stderr, work.outputs) == ("out", ("out", "x"))
+
+
+def test_attributes_that_name_one_another_are_refused() -> None:
+    text = 'Executable = "x"; StdOutput = StdError; StdError = StdOutput;'
+
+    assert refusal(text).code == "WRONG_TYPE"
+
+
 def test_an_expression_over_glue_is_kept_and_told_and_asked_of_no_machine() -> None:
     translation = read('Executable = "x";\nRequirements = other.GlueCEStateStatus == "Production";')
     (task,) = translation.workflow.tasks
