@@ -139,7 +139,8 @@ def files(random: Random) -> str:
 
 def texts(random: Random) -> str:
     """A list of texts."""
-    return f"{{ {', '.join(random.choice([*TEXTS, 'StdInput']) for _ in range(random.randrange(4)))} }}"
+    items = [random.choice([*TEXTS, "StdInput"]) for _ in range(random.randrange(4))]
+    return f"{{ {', '.join(items)} }}"
 
 
 def number(random: Random) -> str:
