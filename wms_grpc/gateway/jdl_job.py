@@ -63,6 +63,7 @@ def kept(sayings: Sayings, names: frozenset[str] | set[str], report: Report) -> 
             severity, why = why_without_counterpart(name)
             report.note(said, "NO_COUNTERPART", f"{said.name}: {why}", severity)
             attributes[said.name] = said.written
+            report.made(said, 100 + len(attributes[said.name]))
     return attributes
 
 
@@ -155,7 +156,10 @@ class _Job:
 
     def _texts(self, name: str) -> tuple[str, ...]:
         said = self._get(name)
-        return tuple(self._text_of(said, item) for item in said.items()) if said else ()
+        if said is None:
+            return ()
+        self._report.made(said, 64 * len(said.items()))
+        return tuple(self._text_of(said, item) for item in said.items())
 
     def _text_of(self, said: Said, value: Value, depth: int = 0) -> str:
         """Return a text, or that of another attribute of the job which is named instead."""
@@ -175,6 +179,7 @@ class _Job:
         if said is None:
             return ()
         text = said.text()
+        self._report.made(said, 2 * len(text))
         words = split_arguments(text)
         if words is None:
             message = "a quote is not closed; the words are taken as blanks part them"
@@ -191,6 +196,7 @@ class _Job:
         environment: dict[str, str] = {}
         for entry in said.texts() if said else ():
             assert said is not None
+            self._report.made(said, 200 + len(entry))
             name, is_assignment, value = entry.partition("=")
             if not is_assignment or not name.strip():
                 message = f"{entry!r} is no NAME=VALUE, and is left out"
@@ -225,6 +231,7 @@ class _Job:
                 message = f"{file} is taken as a name: wildcards are not expanded"
                 self._report.note(said, "WILDCARD", message)
             is_based = base and not file.startswith("/") and not _URL.match(file)
+            self._report.made(said, 64 + (len(base) + len(file) if is_based else 0))
             files.append(f"{base.rstrip('/')}/{file}" if is_based else file)
         return tuple(files)
 

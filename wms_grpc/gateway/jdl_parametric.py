@@ -31,13 +31,21 @@ def expanded(job: Sayings, report: Report) -> Iterator[tuple[str, Sayings]]:
     size = sum(said.value.end - said.value.start for said in rest.values())
     if len(values) > MAX_NODES or len(values) * size > _MAX_CHARACTERS:
         raise parameters.refused("TOO_LARGE", f"{len(values)} jobs are too many")
-    names: set[str] = set()
-    for value in values:
+    for value, name in zip(values, _names(values), strict=True):
+        yield name, {word: said.with_parameter(value) for word, said in rest.items()}
+
+
+def _names(values: Sequence[str]) -> list[str]:
+    """Name the jobs after their values; where a value comes again, after its number, too."""
+    names: dict[str, None] = {}
+    for number, value in enumerate(values):
         name = f"Node_{value}"
+        if name in names:
+            name = f"Node_{value}_{number}"
         while name in names:
             name += "_"
-        names.add(name)
-        yield name, {word: said.with_parameter(value) for word, said in rest.items()}
+        names[name] = None
+    return list(names)
 
 
 def _listed(parameters: Said) -> list[str]:

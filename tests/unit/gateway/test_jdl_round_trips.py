@@ -21,7 +21,7 @@ from wms_grpc.gateway.model import Bundle, Refused, Workflow
 from wms_grpc.gateway.sources import Source
 
 CORPUS = Path(__file__).resolve().parents[2] / "corpus" / "jdl"
-SOME = settings(max_examples=40, deadline=None)
+SOME = settings(max_examples=25, deadline=None)
 
 
 @SOME
@@ -70,7 +70,7 @@ def test_texts_and_names_mean_the_same_to_htcondor(text: str, name: str) -> None
     assert list(ad.items()) == [(name, text)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_whatever_a_job_description_says_is_written_again_and_comes_through_a_request(
     random: Random,
