@@ -12,11 +12,12 @@ from typing import Final
 
 from wms_grpc.gateway.jdl_said import Report, Said, Sayings
 from wms_grpc.gateway.jdl_syntax import List, Path
-from wms_grpc.gateway.model import MAX_NODES
 
 __all__ = ["expanded"]
 
 _OWN: Final = ("parameters", "parameterstart", "parameterstep", "jobtype")
+MAX_JOBS: Final = 100_000
+"""Fewer than nodes that are written out: here a line of text asks for all of them."""
 _MAX_CHARACTERS: Final = 256 * 1024 * 1024
 
 
@@ -29,7 +30,7 @@ def expanded(job: Sayings, report: Report) -> Iterator[tuple[str, Sayings]]:
     values = _listed(parameters) if isinstance(parameters.value, List) else _counted(job, report)
     rest = {name: said for name, said in job.items() if name not in _OWN}
     size = sum(said.value.end - said.value.start for said in rest.values())
-    if len(values) > MAX_NODES or len(values) * size > _MAX_CHARACTERS:
+    if len(values) > MAX_JOBS or len(values) * size > _MAX_CHARACTERS:
         raise parameters.refused("TOO_LARGE", f"{len(values)} jobs are too many")
     for value, name in zip(values, _names(values), strict=True):
         yield name, {word: said.with_parameter(value) for word, said in rest.items()}
@@ -65,8 +66,8 @@ def _counted(job: Sayings, report: Report) -> Sequence[str]:
     count = parameters.integer()
     start = job["parameterstart"].integer() if "parameterstart" in job else 0
     step = job["parameterstep"].integer() if "parameterstep" in job else 1
-    if not 0 < count <= MAX_NODES:
-        raise parameters.refused("OUT_OF_RANGE", f"Parameters must be from 1 to {MAX_NODES}")
+    if not 0 < count <= MAX_JOBS:
+        raise parameters.refused("OUT_OF_RANGE", f"Parameters must be from 1 to {MAX_JOBS}")
     if step == 0:
         said = job["parameterstep"]
         raise said.refused("OUT_OF_RANGE", "ParameterStep must not be 0")
