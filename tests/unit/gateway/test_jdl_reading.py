@@ -304,6 +304,16 @@ def test_a_parametric_job_is_a_job_for_each_value() -> None:
     assert [task.work for task in listed.tasks][2] == BatchWork("x", arguments=("-s", "3", "4"))
 
 
+def test_what_a_parametric_job_is_besides_is_told_of_each_of_its_jobs() -> None:
+    kind = 'JobType = { "Parametric", "MPICH" }; Parameters = { 1, 2 }; ParameterStep = 2;'
+    translation = read(f'{kind} Executable = "x";')
+
+    assert sorted(codes(translation)) == ["JOB_TYPE", "UNUSED"]
+    assert translation.workflow.tasks[1].annotations == {
+        "jdl": {"attributes": {"JobType": '{ "MPICH" }'}}
+    }
+
+
 def test_a_number_of_parameters_that_gLite_would_read_otherwise_is_told() -> None:
     text = 'JobType = "Parametric"; Executable = "x"; Parameters = 6; ParameterStep = 2;'
 
