@@ -17,6 +17,8 @@ from wms_grpc.domain.tasks import Task
 __all__ = ["contract_names", "is_allowed", "renamed_input", "with_own_name"]
 
 _ALLOWED: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,255}", re.ASCII)
+_LONGEST: Final = 4_096
+"""Of a name with a slash in it, that an input may begin with."""
 _NOT_ALLOWED: Final = re.compile(r"[^A-Za-z0-9._+-]+", re.ASCII)
 
 
@@ -30,13 +32,16 @@ def contract_names(names: Iterable[str]) -> dict[str, str]:
     all_names = list(names)
     given = {name: name for name in all_names if is_allowed(name)}
     taken = set(given)
+    last: dict[str, int] = {}
     for name in all_names:
         if name in given:
             continue
         stem = _NOT_ALLOWED.sub("_", name[:200]).lstrip("._+-") or "task"
-        candidate, number = stem, 2
+        candidate, number = stem, last.get(stem, 1)
         while candidate in taken:
-            candidate, number = f"{stem}-{number}", number + 1
+            number += 1
+            candidate = f"{stem}-{number}"
+        last[stem] = number
         given[name] = candidate
         taken.add(candidate)
     return given
@@ -47,7 +52,7 @@ def renamed_input(file: str, names: Mapping[str, str]) -> str:
     if not file.startswith("task:"):
         return file
     at = file.find("/")
-    while at >= 0:
+    while 0 <= at < _LONGEST:
         name = names.get(file[len("task:") : at])
         if name is not None:
             return f"task:{name}{file[at:]}"

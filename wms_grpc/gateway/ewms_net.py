@@ -56,9 +56,7 @@ def read_net(source: Source, json: Json, tasks: Mapping[str, str]) -> Net:
         arcs.append(arc)
     language = fields.text("language")
     said = fields.take("annotations")
-    annotations = {} if said is None else plain(said)
-    if said is not None:
-        mapping_of(source, said, "annotations")
+    members = mapping_of(source, said, "annotations") if said is not None else {}
     fields.done()
     for start, transition in transitions.values():
         if transition.task is not None and transition.task not in tasks:
@@ -76,7 +74,7 @@ def read_net(source: Source, json: Json, tasks: Mapping[str, str]) -> Net:
         ),
         tuple(arcs),
         language,
-        annotations if isinstance(annotations, dict) else {},
+        {name: plain(member.value) for name, member in members.items()},
     )
 
 

@@ -85,13 +85,16 @@ def read_ewms(bundle: Bundle) -> Translation:
         where = Position(bundle.main)
         raise Refused(Finding("MISSING_FILE", "the main file is not there", where, "", "error"))
     source = Source.decoded(bundle.main, data)
-    workflow = _Request(source, parse_json(source)).workflow()
-    return Translation("ewms", workflow)
+    request = _Request(source, parse_json(source), bundle)
+    workflow = request.workflow()
+    return Translation("ewms", workflow, tuple(request.findings))
 
 
 class _Request:
-    def __init__(self, source: Source, json: Json) -> None:
+    def __init__(self, source: Source, json: Json, bundle: Bundle) -> None:
         self._source = source
+        self._bundle = bundle
+        self.findings: list[Finding] = []
         self._fields = Fields(source, json, "the request")
         self._names: dict[str, str] = {}
         """By the names in the file."""
@@ -171,6 +174,11 @@ class _Request:
         if isinstance(work, WaitWork) and (work.seconds is None) == (not work.signal):
             message = "wait needs seconds or a signal, one of the two"
             raise self._source.refused("CONFLICT", message, at, "wait")
+        if isinstance(work, SubWorkflowWork) and work.file not in self._bundle.files:
+            message = f"{work.file} is not in the bundle; nothing can be submitted without it"
+            self.findings.append(
+                self._source.finding("MISSING_FILE", message, at, work.file, "error")
+            )
         return work
 
     def _check_recovery(self, task: Task, at: int) -> None:

@@ -126,6 +126,7 @@ class Graph:
         if target is None or not is_there or depth > MAX_DEPTH:
             raise said.refused("BAD_REFERENCE", lost, path.start)
         for item in items if index is None else [items[index]]:
+            self._report.made(said, 200 * (depth + 1))
             if isinstance(item, Path):
                 yield from self._resolved(node or consumer, target, item, depth + 1)
             elif node is not None and attribute in _OUTPUTS:

@@ -9,7 +9,7 @@ from typing import Final
 
 from wms_grpc.domain.tasks import BatchWork, Recovery, Script, Task
 from wms_grpc.gateway.jdl_said import Report, Said, Sayings
-from wms_grpc.gateway.jdl_syntax import Path, Text
+from wms_grpc.gateway.jdl_syntax import Path, Text, Value
 from wms_grpc.gateway.jdl_words import (
     INHERITED,
     is_about_glue,
@@ -18,7 +18,7 @@ from wms_grpc.gateway.jdl_words import (
     split_arguments,
     why_without_counterpart,
 )
-from wms_grpc.gateway.model import FindingSeverity
+from wms_grpc.gateway.model import MAX_DEPTH, FindingSeverity
 from wms_grpc.gateway.sources import Source
 
 __all__ = ["JobSayings", "References", "jdl_annotations", "kept", "max_tries", "task_from"]
@@ -27,6 +27,7 @@ References = Callable[[Said, Path], tuple[str, ...]]
 """The files that a path in an InputSandbox stands for. Raises Refused where it leads nowhere."""
 
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_WILDCARD: Final = re.compile(r"[*?\[]")
 _JOB_TYPES: Final[Mapping[str, tuple[FindingSeverity, str]]] = {
     "checkpointable": ("warning", "a try begins from the start; no state of the job is saved"),
     "interactive": ("error", "nobody is connected to a job's input and output"),
@@ -62,6 +63,7 @@ def kept(sayings: Sayings, names: frozenset[str] | set[str], report: Report) -> 
             severity, why = why_without_counterpart(name)
             report.note(said, "NO_COUNTERPART", f"{said.name}: {why}", severity)
             attributes[said.name] = said.written
+            report.made(said, 100 + len(attributes[said.name]))
     return attributes
 
 
@@ -148,17 +150,36 @@ class _Job:
 
     def _text(self, name: str) -> str:
         said = self._get(name)
-        return said.text() if said else ""
+        if said is None:
+            return ""
+        return self._text_of(said, said.value) if isinstance(said.value, Path) else said.text()
 
     def _texts(self, name: str) -> tuple[str, ...]:
         said = self._get(name)
-        return said.texts() if said else ()
+        if said is None:
+            return ()
+        self._report.made(said, 64 * len(said.items()))
+        return tuple(self._text_of(said, item) for item in said.items())
+
+    def _text_of(self, said: Said, value: Value, depth: int = 0) -> str:
+        """Return a text, or that of another attribute of the job which is named instead."""
+        other = self._named(value)
+        if other is None or depth > MAX_DEPTH:
+            return said.text_of(value)
+        return self._text_of(other, other.value, depth + 1)
+
+    def _named(self, value: Value) -> Said | None:
+        if not isinstance(value, Path) or len(value.parts) != 1:
+            return None
+        word = str(value.parts[0]).lower()
+        return self._sayings.own.get(word) or self._sayings.dag.get(word)
 
     def _arguments(self, name: str) -> tuple[str, ...]:
         said = self._get(name)
         if said is None:
             return ()
         text = said.text()
+        self._report.made(said, 2 * len(text))
         words = split_arguments(text)
         if words is None:
             message = "a quote is not closed; the words are taken as blanks part them"
@@ -166,7 +187,7 @@ class _Job:
             return tuple(text.split())
         if is_expanded(text):
             self._expanded(said)
-        if joined_arguments(words) != text:
+        if words and joined_arguments(words) != text:
             self._annotated[name] = said.written
         return words
 
@@ -175,6 +196,7 @@ class _Job:
         environment: dict[str, str] = {}
         for entry in said.texts() if said else ():
             assert said is not None
+            self._report.made(said, 200 + len(entry))
             name, is_assignment, value = entry.partition("=")
             if not is_assignment or not name.strip():
                 message = f"{entry!r} is no NAME=VALUE, and is left out"
@@ -198,14 +220,18 @@ class _Job:
         files: list[str] = []
         for item in said.items() if said else ():
             assert said is not None
-            if isinstance(item, Path):
+            if isinstance(item, Path) and self._named(item) is None:
                 files += self._references(said, item)
                 continue
-            file = said.text_of(item)
+            file = self._text_of(said, item)
             if file.startswith("task:"):
                 message = "no file may be called so: task: stands for another task's output"
                 raise said.refused("BAD_REFERENCE", message, item.start)
+            if _WILDCARD.search(file) and not _URL.match(file):
+                message = f"{file} is taken as a name: wildcards are not expanded"
+                self._report.note(said, "WILDCARD", message)
             is_based = base and not file.startswith("/") and not _URL.match(file)
+            self._report.made(said, 64 + (len(base) + len(file) if is_based else 0))
             files.append(f"{base.rstrip('/')}/{file}" if is_based else file)
         return tuple(files)
 
@@ -232,9 +258,12 @@ class _Job:
 
     def _script(self, name: str) -> Script | None:
         said = self._get(name)
-        arguments = self._arguments(f"{name}Arguments")
         if said is None or not said.text():
+            unused = self._get(f"{name}Arguments")
+            if unused is not None:
+                self._report.note(unused, "UNUSED", f"{unused.name}: there is no {name}", "info")
             return None
+        arguments = self._arguments(f"{name}Arguments")
         message = f"{said.name} is a small job of its own here, not a part of the job at its worker"
         self._report.note(said, "APPROXIMATE", message, "info")
         return Script(said.text(), arguments)

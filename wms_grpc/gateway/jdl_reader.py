@@ -96,7 +96,8 @@ def _place(finding: Finding) -> tuple[str, int, int]:
 def _job(name: str, source: Source, record: Record, said: Sayings, report: Report) -> Workflow:
     own = {word: part for word, part in said.items() if word != "jobname"}
     sayings = JobSayings(source, record.start, own)
-    return Workflow(name, (task_from(name, sayings, refused_reference, report),))
+    task = task_from(name or "job", sayings, refused_reference, report)
+    return Workflow(name, (task,))
 
 
 def _parametric(

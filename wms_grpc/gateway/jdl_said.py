@@ -23,6 +23,9 @@ from wms_grpc.gateway.sources import Source
 
 __all__ = ["Report", "Said", "Sayings", "sayings_of"]
 
+MAX_MADE: Final = 256 * 1024 * 1024
+"""Bytes of values made of a description: a short file may hand a long list to many nodes."""
+
 PARAMETER: Final = "_PARAM_"
 _DIGITS: Final = re.compile(r"\s*[+-]?[0-9]{1,18}\s*", re.ASCII)
 
@@ -105,9 +108,10 @@ Sayings = Mapping[str, Said]
 
 @dataclass(slots=True)
 class Report:
-    """What is found; the same at the same place once."""
+    """What is found, the same at the same place once; and how much has been made of it."""
 
     _findings: dict[tuple[str, Position, str], Finding] = field(default_factory=dict)
+    _n_made: int = 0
 
     def add(self, finding: Finding) -> None:
         """Keep a finding."""
@@ -119,6 +123,12 @@ class Report:
     ) -> None:
         """Keep a finding about an attribute."""
         self.add(said.source.finding(code, message, said.start, said.name, severity))
+
+    def made(self, said: Said, n_bytes: int) -> None:
+        """Count what is made of an attribute. Raises Refused where it comes to too much."""
+        self._n_made += n_bytes
+        if self._n_made > MAX_MADE:
+            raise said.refused("TOO_LARGE", "too much is made of this file by repetition")
 
     @property
     def findings(self) -> tuple[Finding, ...]:

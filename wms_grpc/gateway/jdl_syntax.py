@@ -120,8 +120,13 @@ class _Values(Transformer[Token, Record]):
         assert isinstance(first, Record)
         return first
 
-    def body(self, children: list[Attribute | Token]) -> Record:
-        attributes = [child for child in children if isinstance(child, Attribute)]
+    def body(self, children: list[Attribute | list[Attribute] | Token]) -> Record:
+        attributes: list[Attribute] = []
+        for child in children:
+            if isinstance(child, Attribute):
+                attributes.append(child)
+            elif isinstance(child, list):
+                attributes += child
         return Record(0, 0, attributes)
 
     def record(self, children: list[Token | Record]) -> Record:
@@ -133,15 +138,22 @@ class _Values(Transformer[Token, Record]):
         name, _, value = cast(tuple[Token, Token, Value], tuple(children))
         return Attribute(_name(name), value, _start(name))
 
-    def plain(self, children: list[Token]) -> Attribute:
-        start = _start(children[0])
-        found = PLAIN.fullmatch(children[0])
-        assert found is not None
-        end = start + found.end()
-        if found[3]:
-            return Attribute(found[1], Number(start + found.start(3), end, int(found[3])), start)
-        value = _text(found[2][1:-1], start + found.start(2), end)
-        return Attribute(found[1], value, start)
+    def opened(self, children: list[Token | Record]) -> Attribute:
+        opening, body, closing = cast(tuple[Token, Record, Token], tuple(children))
+        body.start, body.end = _end(opening) - 1, _end(closing)
+        return Attribute(opening.split("=")[0].rstrip(), body, _start(opening))
+
+    def plain(self, children: list[Token]) -> list[Attribute]:
+        start, attributes = _start(children[0]), list[Attribute]()
+        for found in PLAIN.finditer(children[0]):
+            at, end = start + found.start(), start + found.end()
+            value = (
+                Number(start + found.start(3), end, int(found[3]))
+                if found[3]
+                else _text(found[2][1:-1], start + found.start(2), end)
+            )
+            attributes.append(Attribute(found[1], value, at))
+        return attributes
 
     def flat(self, children: list[Token]) -> Value:
         start, items = _start(children[0]), list[Value]()
@@ -265,26 +277,16 @@ def _syntax_error(source: Source, error: UnexpectedToken) -> Refused:
     wish = (
         f"expected {wanted}, " if wanted else "expected a value, " if "STRING" in expected else ""
     )
-    if error.token.type == "EQUAL":
-        message = f"{wish}found =: names with values stand in a record, [ … ]"
+    if error.token.type in ("EQUAL", "OPEN", "PLAIN") and "RBRACE" in expected:
+        message = f"{wish}found {error.token[:40]}: names with values stand in a record, [ … ]"
         return source.refused("SYNTAX", message, _start(error.token))
     if error.token.type != "$END":
         found = error.token[:40] + ("…" if len(error.token) > 40 else "")
         return source.refused("SYNTAX", f"{wish}found {found}", _start(error.token))
     at = max(len(source.text.rstrip()) - 1, 0)
-    open_at = _never_closed(source)
+    open_at = JdlLexer.never_closed(source)
     if open_at is not None:
         place = source.position(open_at)
         opening = source.text[open_at]
         wish = f"the {opening} of line {place.line}, column {place.column} is not closed: "
     return source.refused("SYNTAX", f"{wish}found the end of the file", at)
-
-
-def _never_closed(source: Source) -> int | None:
-    opened: list[int] = []
-    for token in JdlLexer(None).lex(source):
-        if token in ("[", "(", "{"):
-            opened.append(_start(token))
-        elif token in ("]", ")", "}"):
-            opened.pop()
-    return opened[-1] if opened else None

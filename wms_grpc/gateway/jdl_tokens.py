@@ -18,7 +18,7 @@ from wms_grpc.gateway.sources import Source
 
 __all__ = ["ITEM", "PLAIN", "JdlLexer", "without_comments"]
 
-_MAX_TOKENS: Final = 6_000_000
+_MAX_TOKENS: Final = 2_500_000
 _MAX_RUN: Final = 1_000
 """Of texts side by side, which are one, or of signs before a value."""
 
@@ -33,14 +33,15 @@ _ITEM: Final = rf"(?:{_STRING}|{_PATH})"
 _PLAIN: Final = rf"{_WORD}{_BLANK}={_BLANK}(?:{_STRING}|0|[1-9][0-9]{{0,17}}+)(?={_BLANK}[;\]])"
 
 PLAIN: Final = re.compile(rf"({_WORD}){_BLANK}={_BLANK}(?:({_STRING})|([0-9]++))")
-"""An attribute that is one text or one number: most of a file, and so one token."""
+"""An attribute that is one text or one number. Most of a file is of them: a run is one token."""
 
 ITEM: Final = re.compile(rf"({_STRING})|({_PATH})")
 """An item of a flat list: a text, or a path."""
 
 _TOKEN: Final = re.compile(
     rf"""{_BLANK}(?:(?P<IGNORED>{_IGNORED})
-    |(?P<PLAIN>{_PLAIN})
+    |(?P<PLAIN>{_PLAIN}(?:{_BLANK};{_BLANK}{_PLAIN})*+)
+    |(?P<OPEN>{_WORD}{_BLANK}={_BLANK}\[)
     |(?P<FLAT>\{{{_BLANK}{_ITEM}(?:{_BLANK},{_BLANK}{_ITEM})*+{_BLANK}\}})
     |(?P<STRING>{_STRING})
     |(?P<QUOTED>{_QUOTED})
@@ -49,15 +50,18 @@ _TOKEN: Final = re.compile(
     |(?P<IS>[iI][sS](?:[nN][tT])?(?![A-Za-z0-9_]))
     |(?P<NAME>[A-Za-z_][A-Za-z0-9_]*+)
     |(?P<BINARY>\|\||&&|=\?=|=!=|==|!=|<=|>=|>>>|<<|>>|\?:|[|^&<>*/%])
-    |(?P<SIGN>[+-])|(?P<NOT>[!~])|(?P<EQUAL>=)|(?P<QUESTION>\?)|(?P<COLON>:)|(?P<SEMI>;)
+    |(?P<SIGN>[+-])|(?P<NOT>[!~])|(?P<EQUAL>=)|(?P<QUESTION>\?)|(?P<COLON>:)
+    |(?P<SEMI>;(?:[ \t\r\n]*+;)*+)
     |(?P<COMMA>,)|(?P<DOT>\.)|(?P<LSQB>\[)|(?P<RSQB>\])|(?P<LPAR>\()|(?P<RPAR>\))
     |(?P<LBRACE>\{{)|(?P<RBRACE>\}})|(?P<END>\Z))""",
     re.VERBOSE,
 )
 _KEPT: Final = re.compile(rf"({_STRING}|{_QUOTED})|(?:{_IGNORED})++", re.VERBOSE)
-_OPENING: Final = frozenset({"LSQB", "LPAR", "LBRACE"})
+_OPENING: Final = frozenset({"OPEN", "LSQB", "LPAR", "LBRACE"})
 _CLOSING: Final = frozenset({"RSQB", "RPAR", "RBRACE"})
 _RUNS: Final = frozenset({"STRING", "SIGN", "NOT"})
+_RUNS_TOGETHER: Final = frozenset({"PLAIN", "FLAT", "SEMI"})
+_PARTED_BY: Final = {"PLAIN": ";", "FLAT": ","}
 _NEVER_CLOSED: Final = {'"': "text", "'": "quoted name", "/*": "comment"}
 
 
@@ -74,6 +78,17 @@ class JdlLexer(Lexer):
     def __init__(self, lexer_conf: object) -> None:
         """There is nothing to configure."""
 
+    @staticmethod
+    def never_closed(source: Source) -> int | None:
+        """Return where the last bracket stands that is never closed; None if there is none."""
+        opened: list[int] = []
+        for token in JdlLexer(None).lex(source):
+            if token.type in _OPENING:
+                opened.append((token.end_pos or 1) - 1)
+            elif token.type in _CLOSING and opened:
+                opened.pop()
+        return opened[-1] if opened else None
+
     def lex(self, source: Source) -> Iterator[Token]:  # type: ignore[override]
         """Yield the tokens; each with its offset."""
         text, at, depth, run, n_tokens = source.text, 0, 0, 0, 0
@@ -87,14 +102,16 @@ class JdlLexer(Lexer):
             if kind in ("IGNORED", "END"):
                 continue
             start = found.start(kind)
-            if at - start > MAX_TOKEN and kind != "FLAT":
+            if at - start > MAX_TOKEN and kind not in _RUNS_TOGETHER:
                 raise source.refused("TOO_LARGE", f"longer than {MAX_TOKEN} bytes", start)
             if kind in _OPENING:
                 depth += 1
             elif kind in _CLOSING:
                 depth -= 1
             run = run + 1 if kind in _RUNS else 0
-            n_tokens += 1 + (text.count(",", start, at) if kind == "FLAT" else 0)
+            n_tokens += 1
+            if kind in _PARTED_BY:
+                n_tokens += text.count(_PARTED_BY[kind], start, at)
             if depth > MAX_DEPTH or run > _MAX_RUN:
                 raise source.refused("TOO_DEEP", f"nested deeper than {MAX_DEPTH}", start)
             if n_tokens > _MAX_TOKENS:

@@ -103,7 +103,7 @@ def _is_one_job(workflow: Workflow, attributes: Mapping[str, str]) -> bool:
         task.annotations, "node", task.name, Losses()
     )
     has_job = isinstance(task.work, BatchWork) and bool(task.work.executable)
-    return is_plain and has_job and task.name == workflow.name
+    return is_plain and has_job and task.name == (workflow.name or "job")
 
 
 def _kept(attributes: Mapping[str, str], losses: Losses) -> Iterator[tuple[str, str]]:

@@ -40,6 +40,8 @@ _MAPPED: Final = frozenset(
         "type",
     }
 )
+_LONGEST: Final = 4_096
+"""Of a name with a slash in it, that a reference may begin with."""
 _ASSIGNED: Final = re.compile(r"[^=\s](?:[^=]*[^=\s])?")
 
 
@@ -86,31 +88,37 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the outputs of tasks stand: tasks by name, and the names of their nodes."""
+    """Where the outputs of tasks stand: tasks by name, the names of their nodes, and the numbers
+    of the outputs of those that were asked for.
+    """
 
     tasks: Mapping[str, Task]
     keys: Mapping[str, str]
+    numbers: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def path(self, reference: str) -> str | None:
         """Return the path to an output, `task:<name>/<file>`; None where nobody has it."""
         said = reference.removeprefix("task:")
         at = said.find("/")
-        while at >= 0:
-            task, file = self.tasks.get(said[:at]), said[at + 1 :]
+        while 0 <= at < _LONGEST:
+            task = self.tasks.get(said[:at])
             if task is not None and isinstance(task.work, BatchWork) and task.work.executable:
-                found = _output(task.work, file)
+                found = self._output(task.name, task.work, said[at + 1 :])
                 if found:
                     return f"root.nodes.{quoted_name(self.keys[task.name])}.description.{found}"
             at = said.find("/", at + 1)
         return None
 
-
-def _output(work: BatchWork, file: str) -> str:
-    if file in work.outputs:
-        return f"OutputSandbox[{work.outputs.index(file)}]"
-    if file and file == work.stdout:
-        return "StdOutput"
-    return "StdError" if file and file == work.stderr else ""
+    def _output(self, name: str, work: BatchWork, file: str) -> str:
+        if name not in self.numbers:
+            numbered = reversed(list(enumerate(work.outputs)))
+            self.numbers[name] = {output: number for number, output in numbered}
+        number = self.numbers[name].get(file)
+        if number is not None:
+            return f"OutputSandbox[{number}]"
+        if file and file == work.stdout:
+            return "StdOutput"
+        return "StdError" if file and file == work.stderr else ""
 
 
 def attributes_of(

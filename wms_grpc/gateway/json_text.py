@@ -19,7 +19,7 @@ __all__ = ["Json", "Member", "parse_json", "plain"]
 
 MAX_TEXT: Final = 128 * 1024
 """As long as the longest text of the contract, the arguments of a task."""
-_MAX_TOKENS: Final = 6_000_000
+_MAX_TOKENS: Final = 4_000_000
 
 _TOKEN: Final = re.compile(
     r"""[ \t\n\r]*+(?:

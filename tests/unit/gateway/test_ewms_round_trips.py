@@ -10,7 +10,7 @@ from wms_grpc.gateway.ewms import Ewms
 from wms_grpc.gateway.model import Workflow
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(workflows())
 def test_every_workflow_is_written_and_read_back_as_the_same(workflow: Workflow) -> None:
     written = Ewms().write(workflow)

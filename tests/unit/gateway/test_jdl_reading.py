@@ -88,6 +88,18 @@ def test_files_are_below_their_base_unless_they_are_absolute() -> None:
     )
 
 
+def test_an_attribute_may_name_another_one_of_its_job() -> None:
+    work = the_work('StdOutput = "out"; StdError = StdOutput; OutputSandbox = { StdError, "x" };')
+
+    assert (work.stderr, work.outputs) == ("out", ("out", "x"))
+
+
+def test_attributes_that_name_one_another_are_refused() -> None:
+    text = 'Executable = "x"; StdOutput = StdError; StdError = StdOutput;'
+
+    assert refusal(text).code == "WRONG_TYPE"
+
+
 def test_an_expression_over_glue_is_kept_and_told_and_asked_of_no_machine() -> None:
     translation = read('Executable = "x";\nRequirements = other.GlueCEStateStatus == "Production";')
     (task,) = translation.workflow.tasks
@@ -290,6 +302,16 @@ def test_a_parametric_job_is_a_job_for_each_value() -> None:
     assert [task.name for task in counted.tasks] == ["Node_10", "Node_15", "Node_20"]
     assert [task.work for task in counted.tasks][1] == BatchWork("x", arguments=("-s", "15"))
     assert [task.work for task in listed.tasks][2] == BatchWork("x", arguments=("-s", "3", "4"))
+
+
+def test_what_a_parametric_job_is_besides_is_told_of_each_of_its_jobs() -> None:
+    kind = 'JobType = { "Parametric", "MPICH" }; Parameters = { 1, 2 }; ParameterStep = 2;'
+    translation = read(f'{kind} Executable = "x";')
+
+    assert sorted(codes(translation)) == ["JOB_TYPE", "UNUSED"]
+    assert translation.workflow.tasks[1].annotations == {
+        "jdl": {"attributes": {"JobType": '{ "MPICH" }'}}
+    }
 
 
 def test_a_number_of_parameters_that_gLite_would_read_otherwise_is_told() -> None:
