@@ -19,7 +19,7 @@ from wms_grpc.gateway.gworkflowdl_parts import NAME
 from wms_grpc.gateway.losses import no_counterpart, work_losses, workflow_losses
 from wms_grpc.gateway.model import Bundle, Finding, Workflow, Written
 from wms_grpc.gateway.pnml_labels import PNML, PT_NET, TOOL
-from wms_grpc.gateway.pnml_reader import DEFAULT_PAGE
+from wms_grpc.gateway.pnml_reader import DEFAULT_NET, DEFAULT_PAGE
 from wms_grpc.gateway.xml_text import (
     file_name,
     free_of_default,
@@ -81,7 +81,7 @@ class _Writing:
     def written(self) -> etree._Element:
         root = etree.Element(_tag("pnml"), None, {None: PNML})
         net = etree.SubElement(root, _tag("net"), {"type": PT_NET})
-        net.set("id", self._id("net", "", str(self._said.get("id") or "net")))
+        net.set("id", self._id("net", "", str(self._said.get("id") or DEFAULT_NET)))
         # A net that was read has a name only if it had one; any other is named as the workflow.
         if "name" in self._said or not self._said:
             self._label(net, "name", self._workflow.name, self._said.get("name"))
@@ -155,14 +155,17 @@ class _Writing:
             ways.append(ends[::-1])
         for source, target in ways:
             element = etree.SubElement(page, _tag("arc"))
+            ours: dict[str, object] = {"mode": arc.mode} if len(ways) > 1 else {}
             if wanted := str(said.get("id", "")):
                 element.set("id", self._id("arc", "", wanted))
+                if element.get("id") != wanted:
+                    ours["id"] = wanted
             element.set("source", source)
             element.set("target", target)
             if arc.weight > 1 or "inscription" in said:
                 self._label(element, "inscription", str(arc.weight), said.get("inscription"))
             self._extras(element, said)
-            self._object(element, {"mode": arc.mode} if len(ways) > 1 else {}, {})
+            self._object(element, ours, {})
 
     def _label(self, parent: etree._Element, name: str, text: str, said: object) -> None:
         element = etree.SubElement(parent, _tag(name))

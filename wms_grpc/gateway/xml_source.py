@@ -40,8 +40,10 @@ _MAX_ATTRIBUTES: Final = 1_000
 _START_TAG: Final = re.compile(
     r"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>|<!DOCTYPE|<(?P<name>[^\s/>!?\[]+)", re.DOTALL
 )
+# Possessive: a comment is not tried as a part of the one before it.
 _ROOT: Final = re.compile(
-    rb"\A(?:\xef\xbb\xbf)?(?:\s|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*>)*"
+    rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?"
+    rb"(?>\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*>)*+"
     rb"<(?:[\w.-]+:)?(?P<name>[\w.-]+)(?P<attributes>[^>]*)>",
     re.DOTALL,
 )

@@ -15,13 +15,20 @@ from typing import Final
 
 from lxml import etree
 
-from wms_grpc.domain.coloured import ExpressionError
-from wms_grpc.domain.nets import Token
+from wms_grpc.domain.coloured import BLACK, ExpressionError, ExpressionLanguage
+from wms_grpc.domain.nets import Net, Token
 from wms_grpc.gateway.model import MAX_EXPRESSION, MAX_TOKEN
 from wms_grpc.gateway.xml_tokens import TRUE, data_of, nodes_of, wrapped
 from wms_grpc.gateway.xpath_scan import NAME, scan
 
-__all__ = ["OPERATION_CLASS", "STANDARD_PREFIXES", "WORKFLOW", "XPathLanguage", "syntax_error"]
+__all__ = [
+    "OPERATION_CLASS",
+    "STANDARD_PREFIXES",
+    "WORKFLOW",
+    "XPathLanguage",
+    "expressions_of",
+    "syntax_error",
+]
 
 WORKFLOW: Final = "http://www.gridworkflow.org/gworkflowdl"
 OPERATION_CLASS: Final = "http://www.gridworkflow.org/gworkflowdl/operationclass"
@@ -101,6 +108,25 @@ class XPathLanguage:
         except (etree.LxmlError, ValueError, TypeError) as error:
             raise ExpressionError(text, f"not an XPath expression: {error}") from None
         return found
+
+
+def expressions_of(net: Net) -> ExpressionLanguage:
+    """Return what a net's expressions mean: XPath with the net's prefixes, or nothing.
+
+    A net of another language than GWorkflowDL that has neither conditions nor expressions plays
+    with black tokens.
+    """
+    said = net.annotations.get("gworkflowdl")
+    if isinstance(said, Mapping) and isinstance(said.get("prefixes"), Mapping):
+        return XPathLanguage({str(k): str(v) for k, v in said["prefixes"].items()})
+    has_expressions = any(arc.expression for arc in net.arcs)
+    if (
+        net.language == "gworkflowdl"
+        or has_expressions
+        or any(t.conditions for t in net.transitions)
+    ):
+        return XPathLanguage()
+    return BLACK
 
 
 def syntax_error(expression: str) -> str:

@@ -15,7 +15,7 @@ from wms_grpc.gateway.gworkflowdl_reader import GWorkflowDL
 from wms_grpc.gateway.gworkflowdl_writer import GWorkflowDLWriter
 from wms_grpc.gateway.model import Bundle, Refused, Workflow
 from wms_grpc.gateway.xml_tokens import string_of
-from wms_grpc.gateway.xpath import XPathLanguage
+from wms_grpc.gateway.xpath import expressions_of
 
 _LANGUAGE = GWorkflowDL()
 _FILES = manifest("gworkflowdl")
@@ -90,7 +90,7 @@ def test_what_is_written_is_valid_and_the_same_net(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in _PLAYED if "10000" not in name])
 def test_a_net_comes_to_rest_where_it_should(name: str) -> None:
     workflow = _LANGUAGE.read(bundle_of("gworkflowdl", name)).workflow
-    final = final_markings(workflow.net, XPathLanguage())
+    final = final_markings(workflow.net, expressions_of(workflow.net))
 
     assert _sorted(map(_plain, final)) == _sorted(_FILES[name]["final_markings"])
 
@@ -128,7 +128,7 @@ def test_the_table_in_the_docs_is_fresh() -> None:
 
 
 def _played(workflow: Workflow, seed: int) -> dict[str, list[str]]:
-    game = TokenGame(workflow.net, XPathLanguage(), seed=seed)
+    game = TokenGame(workflow.net, expressions_of(workflow.net), seed=seed)
     game.run()
     return _plain(game.marking)
 
