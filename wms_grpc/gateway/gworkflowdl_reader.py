@@ -18,7 +18,7 @@ from wms_grpc.domain.nets import Arc, ArcMode, Net, Place, Transition
 from wms_grpc.domain.tasks import Task
 from wms_grpc.gateway.gworkflowdl_arcs import check_expressions, merged
 from wms_grpc.gateway.gworkflowdl_operations import annotation_of, read_operation, work_of
-from wms_grpc.gateway.gworkflowdl_parts import NAME, Part, read_part
+from wms_grpc.gateway.gworkflowdl_parts import NAME, Part, read_part, simple_text
 from wms_grpc.gateway.gworkflowdl_tokens import read_token
 from wms_grpc.gateway.model import MAX_EXPRESSION, Bundle, Translation, Workflow
 from wms_grpc.gateway.xml_source import (
@@ -198,8 +198,7 @@ class _Reader:
         return Arc(known, transition, _MODES[local_name(element)], 1, expression)
 
     def _condition(self, element: etree._Element) -> str:
-        read_part(self._source, element, "condition")
-        text = "".join(map(str, element.itertext())).strip()
+        text = simple_text(self._source, element).strip()
         self._check_length(element, text)
         return text
 

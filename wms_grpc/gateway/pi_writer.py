@@ -116,8 +116,10 @@ class _Writing:
         """The call of a transition's agent, its definition, and the name it shows, if any."""
         arcs = self._arcs[transition.id]
         agent = self._name("T", transition.id, transition.name or transition.id)
-        is_silent = transition.task is None and not transition.name
-        visible = [] if is_silent else [self._name("run", transition.id, transition.name)]
+        # In a net that was given, the id of a transition without a name says something.
+        label = transition.name or (transition.id if self._net.language else "")
+        is_silent = transition.task is None and not label
+        visible = [] if is_silent else [self._name("run", transition.id, label)]
         channels = dict.fromkeys(self._names["p", arc.place] for arc in arcs)
         unit = ["unit"] if self._is_coloured else []
         parameters = [*channels, *visible, *unit]

@@ -40,6 +40,7 @@ STANDARD_PREFIXES: Final[Mapping[str, str]] = {
     "xsi": "http://www.w3.org/2001/XMLSchema-instance",
 }
 _MAX_VISITS: Final = 100_000_000
+_MAX_CHARACTERS: Final = 4 * 1024 * 1024
 _MAX_TRANSLATED: Final = 4 * 1024
 
 _Variable = list[etree._Element] | str
@@ -161,7 +162,7 @@ def _number(value: float) -> str:
 def _check_cost(text: str, variables: Mapping[str, _Variable]) -> None:
     """Bound what libxml2 would do without asking: visits grow with the power of nested paths."""
     shown = scan(text)
-    if not shown.growth and not shown.translates and not shown.n_comparisons:
+    if shown.n_references < 2 and not (shown.growth or shown.translates or shown.n_comparisons):
         return
     n_nodes = n_characters = 1
     for value in variables.values():
@@ -175,6 +176,8 @@ def _check_cost(text: str, variables: Mapping[str, _Variable]) -> None:
     compares = shown.n_comparisons * n_nodes**2
     if max(compares, n_nodes ** (shown.growth + 1)) > _MAX_VISITS:
         raise ExpressionError(text, "too dear to evaluate on tokens of this size")
+    if shown.n_references * n_characters > _MAX_CHARACTERS:
+        raise ExpressionError(text, "too dear to evaluate on texts of this size")
     if shown.translates and n_characters > _MAX_TRANSLATED:
         raise ExpressionError(text, "`translate` on texts of this size is too dear")
 

@@ -55,6 +55,8 @@ class Scan:
         With a tree of n nodes it may visit n to this power.
     n_comparisons
         Of node-sets, perhaps: each with each.
+    n_references
+        How often a variable stands in it.
     translates
         It calls `translate`, which is quadratic in its strings.
     """
@@ -64,6 +66,7 @@ class Scan:
     is_plain: bool
     growth: int
     n_comparisons: int
+    n_references: int
     translates: bool
 
 
@@ -108,7 +111,14 @@ def scan(expression: str) -> Scan:
             growth += 1
         previous = current
     n_comparisons = sum(match[0] in _COMPARISONS for _, match in words)
+    n_references = sum(kind == "variable" for kind, _ in words)
     is_plain = bool(words) and all(kind == "name" for kind, _ in words)
     return Scan(
-        frozenset(variables), tuple(first_names), is_plain, growth, n_comparisons, translates
+        variables=frozenset(variables),
+        first_names=tuple(first_names),
+        is_plain=is_plain,
+        growth=growth,
+        n_comparisons=n_comparisons,
+        n_references=n_references,
+        translates=translates,
     )

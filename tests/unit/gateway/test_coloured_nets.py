@@ -71,10 +71,10 @@ def test_a_condition_is_tested_as_soon_as_it_can_be() -> None:
     tokens = {place: held(1, 2, 3) for place in places}
     conditions = [f"$v{n} = 2" for n in range(12)]
 
-    began = time.monotonic()
+    began = time.process_time()
     [binding] = found(conditions, arcs, tokens)
     assert set(binding.taken) == {(place, 1) for place in places}
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_search_that_finds_nothing_ends_at_its_bound() -> None:

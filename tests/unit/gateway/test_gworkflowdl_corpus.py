@@ -23,20 +23,20 @@ _READ = [name for name, entry in _FILES.items() if entry["outcome"] != "refused"
 _PLAYED = [name for name, entry in _FILES.items() if "final_markings" in entry]
 _DEPARTURES = {"ID_NOT_NAME", "ID_TWICE", "ELEMENT_ORDER", "UNKNOWN_ELEMENT"}
 _CLASS = "{http://www.gridworkflow.org/gworkflowdl/operationclass}operationClass"
+_FOLDER = CORPUS / "gworkflowdl"
+_MAIN = etree.XMLSchema(etree.parse(_FOLDER / "gworkflowdl_2_0.xsd"))
+_CLASSES = etree.XMLSchema(etree.parse(_FOLDER / "gworkflowdl_operationclass_2_0.xsd"))
 
 
 def schema_errors(data: bytes) -> list[str]:
     """What the language's own schemas say."""
     errors: list[str] = []
     document = etree.fromstring(data)
-    main = etree.XMLSchema(etree.parse(CORPUS / "gworkflowdl" / "gworkflowdl_2_0.xsd"))
-    operation = CORPUS / "gworkflowdl" / "gworkflowdl_operationclass_2_0.xsd"
-    classes = etree.XMLSchema(etree.parse(operation))
-    if not main.validate(document):
-        errors.extend(map(str, main.error_log))
+    if not _MAIN.validate(document):
+        errors.extend(map(str, _MAIN.error_log))
     for element in document.iter(_CLASS):
-        if not classes.validate(etree.fromstring(etree.tostring(element))):
-            errors.extend(map(str, classes.error_log))
+        if not _CLASSES.validate(etree.fromstring(etree.tostring(element))):
+            errors.extend(map(str, _CLASSES.error_log))
     return errors
 
 
