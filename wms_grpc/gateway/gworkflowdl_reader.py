@@ -20,7 +20,7 @@ from wms_grpc.gateway.gworkflowdl_arcs import check_expressions, merged
 from wms_grpc.gateway.gworkflowdl_operations import annotation_of, read_operation, work_of
 from wms_grpc.gateway.gworkflowdl_parts import NAME, Part, read_part, simple_text
 from wms_grpc.gateway.gworkflowdl_tokens import read_token
-from wms_grpc.gateway.model import MAX_EXPRESSION, Bundle, Translation, Workflow
+from wms_grpc.gateway.model import MAX_EXPRESSION, MAX_NODES, Bundle, Translation, Workflow
 from wms_grpc.gateway.xml_source import (
     XmlSource,
     local_name,
@@ -78,6 +78,9 @@ class _Reader:
         self._check_root(root)
         part = read_part(self._source, root, "workflow")
         name = self._identified(root, part, "workflow", lambda: self._bundle.main)
+        if len(part.of("place")) + len(part.of("transition")) > MAX_NODES:
+            message = f"more than {MAX_NODES} places and transitions"
+            raise self._source.refused("TOO_LARGE", root, message)
         # Transitions may stand before the places that they name.
         for child in part.of("place"):
             self._place(child)

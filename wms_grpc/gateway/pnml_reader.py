@@ -150,6 +150,9 @@ class _Reader:
         return label_text(child) or ""
 
     def _collect(self, page: etree._Element) -> None:
+        if len(self._ids) + len(page) > 2 * MAX_NODES:
+            message = f"more than {MAX_NODES} nodes or arcs"
+            raise self._source.refused("TOO_LARGE", page, message)
         for child in children(page):
             name = local_name(child)
             if name == "arc":

@@ -30,8 +30,9 @@ from wms_grpc.gateway.model import (
 
 __all__ = ["XmlSource", "children", "local_name", "namespace", "parsed", "root_name"]
 
-_MAX_MARKUP: Final = 3 * MAX_NODES
+_MAX_MARKUP: Final = 2 * MAX_NODES
 """Of `<` and `=` in a document: what its tree costs in memory, before it is made."""
+_MAX_INDEXED: Final = 1_000_000
 _MAX_FINDINGS: Final = 1_000
 _MAX_ATTRIBUTE: Final = 1024 * 1024
 _MAX_ATTRIBUTES: Final = 1_000
@@ -129,7 +130,12 @@ class XmlSource:
 
     @cached_property
     def _offsets(self) -> dict[etree._Element, int]:
-        """Start tags and elements come in the same order; where they do not, nothing is said."""
+        """Start tags and elements come in the same order; where they do not, nothing is said.
+
+        Nor where there are so many that the index would be as large as the document.
+        """
+        if self.data.count(b"<") > _MAX_INDEXED:
+            return {}
         offsets = [m.start() for m in _START_TAG.finditer(self._text) if m["name"]]
         elements = list(self.root.iter("*"))
         if len(offsets) != len(elements):
