@@ -13,7 +13,9 @@ from wms_grpc.gateway.xml_source import XmlSource, children, local_name, namespa
 
 __all__ = ["net_element", "outer_identity"]
 
-_EARLIER_TYPES: Final = frozenset({"ptnet", "ptnetb", "p/t net", "place/transition net"})
+_EARLIER_TYPES: Final = frozenset(
+    {"ptnet", "ptnet.pntd", "ptnetb", "p/t net", "place/transition net"}
+)
 
 
 def net_element(source: XmlSource) -> etree._Element:

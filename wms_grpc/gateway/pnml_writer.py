@@ -20,6 +20,7 @@ from wms_grpc.gateway.losses import no_counterpart, work_losses, workflow_losses
 from wms_grpc.gateway.model import Bundle, Finding, Workflow, Written
 from wms_grpc.gateway.pnml_labels import PNML, PT_NET, TOOL
 from wms_grpc.gateway.pnml_reader import DEFAULT_NET, DEFAULT_PAGE
+from wms_grpc.gateway.unique_names import UniqueNames
 from wms_grpc.gateway.xml_text import (
     file_name,
     free_of_default,
@@ -75,7 +76,7 @@ class _Writing:
         self._workflow = workflow
         self._net = net
         self._said = _own(net.annotations)
-        self._used: set[str] = set()
+        self._names = UniqueNames()
         self._ids: dict[tuple[str, str], str] = {}
 
     def written(self) -> etree._Element:
@@ -107,11 +108,7 @@ class _Writing:
     def _id(self, kind: str, key: str, wanted: str) -> str:
         """Choose an id that is a name and that nothing else has, and remember it."""
         valid = wanted if NAME.fullmatch(wanted) else plain_name(wanted)
-        chosen, number = valid, 1
-        while chosen in self._used:
-            number += 1
-            chosen = f"{valid}.{number}"
-        self._used.add(chosen)
+        chosen = self._names.given(valid)
         self._ids[kind, key] = chosen
         return chosen
 
@@ -156,10 +153,10 @@ class _Writing:
         for source, target in ways:
             element = etree.SubElement(page, _tag("arc"))
             ours: dict[str, object] = {"mode": arc.mode} if len(ways) > 1 else {}
-            if wanted := str(said.get("id", "")):
-                element.set("id", self._id("arc", "", wanted))
-                if element.get("id") != wanted:
-                    ours["id"] = wanted
+            wanted = str(said.get("id", ""))
+            element.set("id", self._id("arc", "", wanted or "a1"))
+            if element.get("id") != wanted:
+                ours["id"] = wanted
             element.set("source", source)
             element.set("target", target)
             if arc.weight > 1 or "inscription" in said:
