@@ -72,6 +72,7 @@ class _Reader:
         self._transitions: dict[str, Transition] = {}
         self._arcs: list[Arc] = []
         self._tasks: list[Task] = []
+        self._prefixes: dict[str, str] = {}
 
     def workflow(self) -> Workflow:
         root = self._source.root
@@ -81,16 +82,12 @@ class _Reader:
         if len(part.of("place")) + len(part.of("transition")) > MAX_NODES:
             message = f"more than {MAX_NODES} places and transitions"
             raise self._source.refused("TOO_LARGE", root, message)
+        self._declare(root)
         # Transitions may stand before the places that they name.
         for child in part.of("place"):
             self._place(child)
         for child in part.of("transition"):
             self._transition(child)
-        prefixes = {
-            prefix: uri
-            for prefix, uri in root.nsmap.items()
-            if prefix and uri and STANDARD_PREFIXES.get(prefix) != uri
-        }
         said = dict(part.annotations)
         if location := root.get(_LOCATION):
             said["schemaLocation"] = " ".join(location.split())
@@ -99,10 +96,19 @@ class _Reader:
             tuple(self._transitions.values()),
             tuple(self._arcs),
             "gworkflowdl",
-            {"gworkflowdl": {"prefixes": prefixes}} if prefixes else {},
+            {"gworkflowdl": {"prefixes": self._prefixes}} if self._prefixes else {},
         )
         annotations = {"gworkflowdl": said} if said else {}
         return Workflow(name, tuple(self._tasks), given_net=net, annotations=annotations)
+
+    def _declare(self, element: etree._Element) -> None:
+        """Remember the prefixes that expressions may use; the first of a name is it."""
+        for prefix, uri in element.nsmap.items():
+            if not prefix or not uri or STANDARD_PREFIXES.get(prefix) == uri:
+                continue
+            if self._prefixes.setdefault(prefix, uri) != uri:
+                message = f"the prefix `{prefix}` is declared twice, and one of them is taken"
+                self._source.find("PREFIX_TWICE", element, message, prefix)
 
     def _check_root(self, root: etree._Element) -> None:
         if local_name(root) != "workflow":
@@ -197,18 +203,20 @@ class _Reader:
             message = f"there is no place `{place[:200]}`"
             raise self._source.refused("UNKNOWN_PLACE", element, message, transition)
         expression = element.get("edgeExpression", "").strip()
-        self._check_length(element, expression)
+        self._check_expression(element, expression)
         return Arc(known, transition, _MODES[local_name(element)], 1, expression)
 
     def _condition(self, element: etree._Element) -> str:
         text = simple_text(self._source, element).strip()
-        self._check_length(element, text)
+        self._check_expression(element, text)
         return text
 
-    def _check_length(self, element: etree._Element, expression: str) -> None:
+    def _check_expression(self, element: etree._Element, expression: str) -> None:
         if len(expression.encode()) > MAX_EXPRESSION:
             message = f"an expression of more than {MAX_EXPRESSION} bytes"
             raise self._source.refused("TOO_LARGE", element, message)
+        if ":" in expression:
+            self._declare(element)
 
     def _task(
         self,

@@ -16,7 +16,7 @@ from wms_grpc.domain.nets import Token
 from wms_grpc.gateway.gworkflowdl_parts import read_part, read_property, simple_text
 from wms_grpc.gateway.model import MAX_TOKEN
 from wms_grpc.gateway.xml_source import XmlSource, local_name
-from wms_grpc.gateway.xml_tokens import element_of, local, text_of
+from wms_grpc.gateway.xml_tokens import element_of, text_of
 from wms_grpc.gateway.xpath import WORKFLOW
 
 __all__ = ["VALUE_PROPERTY", "read_token", "written_token"]
@@ -99,7 +99,9 @@ def written_token(token: Token) -> etree._Element:
         if node.tag == "property":
             _property(element, node.get("name", ""), node.text or "")
             continue
-        moved = etree.SubElement(element, f"{{{WORKFLOW}}}{local(node)}", None, dict(node.nsmap))
+        moved = etree.SubElement(
+            element, f"{{{WORKFLOW}}}{local_name(node)}", None, dict(node.nsmap)
+        )
         moved.text = node.text
         moved.extend(list(node))
     return element

@@ -381,3 +381,16 @@ def test_a_prefix_of_the_file_is_one_of_its_expressions() -> None:
     assert game.run() == 1
     assert game.marking["q"] == (Token('<data><o:b xmlns:o="urn:o">7</o:b></data>'),)
     assert expressions_of(Net((), (), ())) is BLACK
+
+
+def test_a_prefix_is_declared_at_the_root_or_at_the_expression() -> None:
+    arcs = '<inputPlace placeID="p" edgeExpression="x"/>'
+    own = '<condition xmlns:o="urn:o">$x/o:b = 7</condition>'
+    translation = read(transition(arcs + own))
+    assert codes(translation) == []
+    assert translation.workflow.net.annotations == {"gworkflowdl": {"prefixes": {"o": "urn:o"}}}
+    assert codes(read(transition(arcs + "<condition>$x/o:b</condition>"))) == [
+        ("BAD_EXPRESSION", 3)
+    ]
+    other = '<condition xmlns:o="urn:other">$x/o:b</condition>'
+    assert codes(read(transition(arcs + own + other))) == [("PREFIX_TWICE", 3)]
