@@ -6,7 +6,6 @@ ID, and `ewms.json`, an object with what the schema has no element for.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Final
 from lxml import etree
 
 from wms_grpc.domain.nets import PlaceKind
+from wms_grpc.gateway.own_json import object_of
 from wms_grpc.gateway.xml_source import XmlSource, children, local_name, namespace
 from wms_grpc.gateway.xml_text import fragment
 
@@ -87,7 +87,7 @@ def read_part(source: XmlSource, element: etree._Element, what: str) -> Part:
         name, value = read_property(source, child)
         if name == ID_PROPERTY and value:
             part.original_id = value
-        elif name == JSON_PROPERTY and (said := _object(value)):
+        elif name == JSON_PROPERTY and (said := object_of(value)):
             _restore(part, said)
         else:
             properties.append([name, value])
@@ -204,11 +204,3 @@ def _restore(part: Part, said: Mapping[str, object]) -> None:
     own = said.get("gworkflowdl")
     if isinstance(own, dict):
         part.annotations.update(own)
-
-
-def _object(text: str) -> Mapping[str, object]:
-    try:
-        read = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return read if isinstance(read, dict) else {}

@@ -13,6 +13,7 @@ from xml_corpus import CORPUS
 from wms_grpc.gateway.gworkflowdl_reader import GWorkflowDL
 from wms_grpc.gateway.gworkflowdl_writer import GWorkflowDLWriter
 from wms_grpc.gateway.model import Bundle, Finding, Language, Refused
+from wms_grpc.gateway.own_json import object_of
 from wms_grpc.gateway.pnml_reader import Pnml
 from wms_grpc.gateway.pnml_writer import PnmlWriter
 
@@ -156,6 +157,18 @@ def test_a_thousand_findings_are_told_and_the_others_counted() -> None:
 
     assert len(translation.findings) == 1_001
     assert translation.findings[-1].message.startswith("2000 more")
+
+
+@pytest.mark.parametrize("depth", [150, 900, 100_000])
+def test_what_nests_in_our_own_properties_is_bounded(depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    said = f'{{"annotations": {{"x": {nested}}}}}'
+    place = f'<place ID="p"><property name="ewms.json">{said}</property></place>'
+    translation = _LANGUAGES[0].read(Bundle({"m": f"{_GW}{place}</workflow>".encode()}, "m"))
+
+    [read] = translation.workflow.net.places
+    assert read.annotations == {"gworkflowdl": {"properties": [["ewms.json", said]]}}
+    assert object_of('{"a": [{"b": 1}]}') == {"a": [{"b": 1}]}
 
 
 @pytest.mark.timeout(90)
