@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from lxml import etree
 from xml_corpus import CORPUS, ROOT, bundle_of, manifest, page_with_table
 
+from wms_grpc.domain.coloured import Binding
+from wms_grpc.domain.nets import Token, Transition
 from wms_grpc.domain.token_game import Marking, TokenGame, final_markings
 from wms_grpc.gateway.equality import differences
 from wms_grpc.gateway.gworkflowdl_reader import GWorkflowDL
@@ -142,3 +145,33 @@ def _plain(marking: Marking) -> dict[str, list[str]]:
 
 def _sorted(markings: Any) -> list[str]:
     return sorted(str(dict(sorted(marking.items()))) for marking in markings)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_remigration_runs_to_its_end_once_its_operations_have_results(seed: int) -> None:
+    """Two frequencies of three depth levels: six levels are calculated, and every global taken."""
+    net = _LANGUAGE.read(bundle_of("gworkflowdl", "remigration.up4.gwdl")).workflow.net
+    start = Token("<data><config>file:///config</config></data>")
+    places = tuple(
+        replace(place, tokens=(start,)) if place.id == "config_file" else place
+        for place in net.places
+    )
+    sizes = {
+        "number_of_frequencies": "2",
+        "number_of_depthlevels": "3",
+        "number_of_parallel_propagators": "1",
+    }
+    calculated: list[str] = []
+
+    def results(transition: Transition, binding: Binding) -> dict[str, str]:
+        said = {name: string_of(token.value or "") for name, token in binding.variables.items()}
+        if transition.name == "calc_one_level":
+            calculated.append(said["slice_and_depth"])
+        same = {f"{name}_OUT": value for name, value in said.items()}
+        return {**same, **(sizes if transition.name == "init" else {})}
+
+    game = TokenGame(replace(net, places=places), expressions_of(net), seed=seed, results=results)
+    game.run()
+
+    assert sorted(calculated) == ["0", "1", "2", "3", "4", "5"]
+    assert _plain(game.marking) == {"done": ["true"], "slices_queued": ["0"]}
