@@ -17,7 +17,7 @@ from lxml import etree
 from wms_grpc.domain.nets import Arc
 from wms_grpc.gateway.gworkflowdl_parts import NAME
 from wms_grpc.gateway.xml_source import XmlSource
-from wms_grpc.gateway.xpath import XPathLanguage, syntax_error
+from wms_grpc.gateway.xpath import STANDARD_PREFIXES, XPathLanguage, syntax_error
 from wms_grpc.gateway.xpath_scan import scan
 
 __all__ = ["check_expressions", "merged"]
@@ -77,6 +77,10 @@ def _check_xpath(
         source.find("BAD_EXPRESSION", element, message, transition, "error")
         return
     shown = scan(text)
+    for prefix in sorted(shown.prefixes - set(STANDARD_PREFIXES)):
+        if prefix not in element.nsmap:
+            message = f"the prefix `{prefix}` is declared nowhere"
+            source.find("BAD_EXPRESSION", element, message, transition, "error")
     for name in sorted(shown.variables - bound):
         message = f"no input or read arc is named `{name}`"
         source.find("UNBOUND_VARIABLE", element, message, transition, "error")

@@ -23,6 +23,7 @@ from lxml import etree
 
 from wms_grpc.domain.nets import Arc
 from wms_grpc.domain.tasks import BatchWork, SubWorkflowWork, Work
+from wms_grpc.gateway.gworkflowdl_parts import check_outside, simple_text
 from wms_grpc.gateway.model import Bundle
 from wms_grpc.gateway.xml_source import XmlSource, children, local_name, namespace
 from wms_grpc.gateway.xml_text import fragment
@@ -34,6 +35,7 @@ __all__ = ["Candidate", "Operation", "annotation_of", "read_operation", "work_of
 _ENGINE_VARIABLE: Final = re.compile(r"\$\{|\$\w")
 _FLOAT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|INF|-INF|NaN")
 _ORDER: Final = ("read", "take", "write", "put")
+_LANGUAGES: Final = {".dag": "dagman", ".jdl": "jdl", ".pnml": "pnml"}
 _STREAMS: Final = ("stdout", "stderr", "exitcode")
 
 
@@ -63,6 +65,7 @@ class Operation:
 def read_operation(source: XmlSource, element: etree._Element) -> Operation:
     """Read an `operation` element, with findings for what its schema does not know."""
     operation = Operation()
+    check_outside(source, element, "operation")
     for n, child in enumerate(children(element)):
         if n == 1:
             source.find("DUPLICATE_ELEMENT", child, "an operation has one element")
@@ -82,7 +85,7 @@ def _read_class(source: XmlSource, element: etree._Element) -> Operation:
         if namespace(child) == OPERATION_CLASS and name == "owl":
             if candidates:
                 source.find("ELEMENT_ORDER", child, "`owl` stands before the candidates")
-            owl.append(child.text or "")
+            owl.append(simple_text(source, child))
             continue
         if namespace(child) != OPERATION_CLASS or name != "operationCandidate":
             message = f"`{name}` is no operationCandidate, and is read as one of that type"
@@ -104,7 +107,7 @@ def _read_candidate(source: XmlSource, element: etree._Element) -> Candidate:
     owl: list[str] = []
     for child in children(element):
         if local_name(child) == "owl" and namespace(child) == OPERATION_CLASS:
-            owl.append(child.text or "")
+            owl.append(simple_text(source, child))
         else:
             name = local_name(child)
             source.find("UNKNOWN_ELEMENT", child, f"`{name}` is not read in a candidate", name)
@@ -174,7 +177,8 @@ def _work(
     if kind in ("workflow", "subworkflow"):
         path = _in_bundle(candidate.operation_name, bundle)
         if path is not None:
-            return SubWorkflowWork("gworkflowdl", path)
+            ending = posixpath.splitext(path)[1].lower()
+            return SubWorkflowWork(_LANGUAGES.get(ending, "gworkflowdl"), path)
         message = f"the sub-workflow `{candidate.operation_name}` is not in the bundle"
         source.find("MISSING_FILE", element, message, candidate.operation_name)
     return None

@@ -6,19 +6,28 @@ ID, and `ewms.json`, an object with what the schema has no element for.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from lxml import etree
 
 from wms_grpc.domain.nets import PlaceKind
+from wms_grpc.gateway.own_json import object_of
 from wms_grpc.gateway.xml_source import XmlSource, children, local_name, namespace
 from wms_grpc.gateway.xml_text import fragment
 
-__all__ = ["ID_PROPERTY", "JSON_PROPERTY", "NAME", "Part", "read_part", "read_property"]
+__all__ = [
+    "ID_PROPERTY",
+    "JSON_PROPERTY",
+    "NAME",
+    "Part",
+    "check_outside",
+    "read_part",
+    "read_property",
+    "simple_text",
+]
 
 _FIRST: Final = (
     "A-Z_a-z\xc0-\xd6\xd8-\xf6\xf8-\u02ff\u0370-\u037d\u037f-\u1fff\u200c\u200d"
@@ -38,7 +47,6 @@ _CHILDREN: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "token": ("property", "data", "control"),
     "arc": (),
-    "condition": (),
     "tokenClass": ("owl",),
 }
 _ATTRIBUTES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -79,7 +87,7 @@ def read_part(source: XmlSource, element: etree._Element, what: str) -> Part:
         name, value = read_property(source, child)
         if name == ID_PROPERTY and value:
             part.original_id = value
-        elif name == JSON_PROPERTY and (said := _object(value)):
+        elif name == JSON_PROPERTY and (said := object_of(value)):
             _restore(part, said)
         else:
             properties.append([name, value])
@@ -87,8 +95,8 @@ def read_part(source: XmlSource, element: etree._Element, what: str) -> Part:
     if properties:
         said["properties"] = properties
     if descriptions := part.of("description"):
-        said["description"] = _text(descriptions[0])
-    if owl := [_text(child) for child in part.of("owl")]:
+        said["description"] = simple_text(source, descriptions[0])
+    if owl := [simple_text(source, child) for child in part.of("owl")]:
         said["owl"] = owl
     for child in part.of("tokenClass"):
         said["tokenClass"] = _token_class(source, child)
@@ -104,9 +112,23 @@ def read_property(source: XmlSource, element: etree._Element) -> tuple[str, str]
     name = element.get("name")
     if name is None:
         source.find("MISSING_NAME", element, "a property has a name")
-    if next(children(element), None) is not None:
-        source.find("UNKNOWN_ELEMENT", element, "a property is text, not elements")
-    return name or "", _text(element)
+    return name or "", simple_text(source, element, ("name",))
+
+
+def simple_text(
+    source: XmlSource, element: etree._Element, attributes: Collection[str] = ()
+) -> str:
+    """Return the text of an element that has nothing else in it."""
+    what = local_name(element)
+    for name, value in element.attrib.items():
+        if name not in attributes and not str(name).startswith(_SCHEMA_INSTANCE):
+            message = f"the attribute `{name}` (`{value[:100]}`) is not read in a {what}"
+            source.find("UNKNOWN_ATTRIBUTE", element, message, str(name))
+    for child in children(element):
+        inner = local_name(child)
+        message = f"a {what} is text; of the element `{inner}` only the text is read"
+        source.find("UNKNOWN_ELEMENT", child, message, inner)
+    return "".join(map(str, element.itertext()))
 
 
 def _sorted_out(
@@ -137,6 +159,13 @@ def _sorted_out(
         part.by_name.setdefault(name, []).append(child)
 
 
+def check_outside(source: XmlSource, element: etree._Element, what: str) -> None:
+    """Check attributes and text of an element whose children are checked elsewhere."""
+    for _ in _unknown_attributes(source, element, what):
+        continue
+    _check_text(source, element, what)
+
+
 def _unknown_attributes(
     source: XmlSource, element: etree._Element, what: str
 ) -> Iterator[tuple[str, str]]:
@@ -148,8 +177,6 @@ def _unknown_attributes(
 
 
 def _check_text(source: XmlSource, element: etree._Element, what: str) -> None:
-    if what == "condition":
-        return
     texts = (element.text, *(child.tail for child in element))
     for text in texts:
         if text and (stripped := text.strip()):
@@ -177,15 +204,3 @@ def _restore(part: Part, said: Mapping[str, object]) -> None:
     own = said.get("gworkflowdl")
     if isinstance(own, dict):
         part.annotations.update(own)
-
-
-def _object(text: str) -> Mapping[str, object]:
-    try:
-        read = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return read if isinstance(read, dict) else {}
-
-
-def _text(element: etree._Element) -> str:
-    return "".join(map(str, element.itertext()))

@@ -18,9 +18,9 @@ from wms_grpc.domain.nets import Arc, ArcMode, Net, Place, Transition
 from wms_grpc.domain.tasks import Task
 from wms_grpc.gateway.gworkflowdl_arcs import check_expressions, merged
 from wms_grpc.gateway.gworkflowdl_operations import annotation_of, read_operation, work_of
-from wms_grpc.gateway.gworkflowdl_parts import NAME, Part, read_part
+from wms_grpc.gateway.gworkflowdl_parts import NAME, Part, read_part, simple_text
 from wms_grpc.gateway.gworkflowdl_tokens import read_token
-from wms_grpc.gateway.model import MAX_EXPRESSION, Bundle, Translation, Workflow
+from wms_grpc.gateway.model import MAX_EXPRESSION, MAX_NODES, Bundle, Translation, Workflow
 from wms_grpc.gateway.xml_source import (
     XmlSource,
     local_name,
@@ -72,22 +72,22 @@ class _Reader:
         self._transitions: dict[str, Transition] = {}
         self._arcs: list[Arc] = []
         self._tasks: list[Task] = []
+        self._prefixes: dict[str, str] = {}
 
     def workflow(self) -> Workflow:
         root = self._source.root
         self._check_root(root)
         part = read_part(self._source, root, "workflow")
         name = self._identified(root, part, "workflow", lambda: self._bundle.main)
+        if len(part.of("place")) + len(part.of("transition")) > MAX_NODES:
+            message = f"more than {MAX_NODES} places and transitions"
+            raise self._source.refused("TOO_LARGE", root, message)
+        self._declare(root)
         # Transitions may stand before the places that they name.
         for child in part.of("place"):
             self._place(child)
         for child in part.of("transition"):
             self._transition(child)
-        prefixes = {
-            prefix: uri
-            for prefix, uri in root.nsmap.items()
-            if prefix and uri and STANDARD_PREFIXES.get(prefix) != uri
-        }
         said = dict(part.annotations)
         if location := root.get(_LOCATION):
             said["schemaLocation"] = " ".join(location.split())
@@ -96,10 +96,19 @@ class _Reader:
             tuple(self._transitions.values()),
             tuple(self._arcs),
             "gworkflowdl",
-            {"gworkflowdl": {"prefixes": prefixes}} if prefixes else {},
+            {"gworkflowdl": {"prefixes": self._prefixes}} if self._prefixes else {},
         )
         annotations = {"gworkflowdl": said} if said else {}
         return Workflow(name, tuple(self._tasks), given_net=net, annotations=annotations)
+
+    def _declare(self, element: etree._Element) -> None:
+        """Remember the prefixes that expressions may use; the first of a name is it."""
+        for prefix, uri in element.nsmap.items():
+            if not prefix or not uri or STANDARD_PREFIXES.get(prefix) == uri:
+                continue
+            if self._prefixes.setdefault(prefix, uri) != uri:
+                message = f"the prefix `{prefix}` is declared twice, and one of them is taken"
+                self._source.find("PREFIX_TWICE", element, message, prefix)
 
     def _check_root(self, root: etree._Element) -> None:
         if local_name(root) != "workflow":
@@ -194,19 +203,20 @@ class _Reader:
             message = f"there is no place `{place[:200]}`"
             raise self._source.refused("UNKNOWN_PLACE", element, message, transition)
         expression = element.get("edgeExpression", "").strip()
-        self._check_length(element, expression)
+        self._check_expression(element, expression)
         return Arc(known, transition, _MODES[local_name(element)], 1, expression)
 
     def _condition(self, element: etree._Element) -> str:
-        read_part(self._source, element, "condition")
-        text = "".join(map(str, element.itertext())).strip()
-        self._check_length(element, text)
+        text = simple_text(self._source, element).strip()
+        self._check_expression(element, text)
         return text
 
-    def _check_length(self, element: etree._Element, expression: str) -> None:
+    def _check_expression(self, element: etree._Element, expression: str) -> None:
         if len(expression.encode()) > MAX_EXPRESSION:
             message = f"an expression of more than {MAX_EXPRESSION} bytes"
             raise self._source.refused("TOO_LARGE", element, message)
+        if ":" in expression:
+            self._declare(element)
 
     def _task(
         self,

@@ -13,10 +13,10 @@ from typing import Final
 from lxml import etree
 
 from wms_grpc.domain.nets import Token
-from wms_grpc.gateway.gworkflowdl_parts import read_part, read_property
+from wms_grpc.gateway.gworkflowdl_parts import read_part, read_property, simple_text
 from wms_grpc.gateway.model import MAX_TOKEN
-from wms_grpc.gateway.xml_source import XmlSource, children, local_name
-from wms_grpc.gateway.xml_tokens import element_of, local, text_of
+from wms_grpc.gateway.xml_source import XmlSource, local_name
+from wms_grpc.gateway.xml_tokens import element_of, text_of
 from wms_grpc.gateway.xpath import WORKFLOW
 
 __all__ = ["VALUE_PROPERTY", "read_token", "written_token"]
@@ -68,22 +68,20 @@ def _value(
 
 
 def _content(source: XmlSource, element: etree._Element) -> str:
-    name = local_name(element)
+    if local_name(element) == "control":
+        text = " ".join(simple_text(source, element).split())
+        if text not in _BOOLEANS:
+            message = f"a control value is true or false, not `{text[:100]}`"
+            source.find("BAD_VALUE", element, message)
+        control = etree.Element("control")
+        control.text = _BOOLEANS.get(text, text)
+        return text_of(control)
     for attribute, value in element.attrib.items():
-        message = f"the attribute `{attribute}` (`{value[:100]}`) is not known in `{name}`"
+        message = f"the attribute `{attribute}` (`{value[:100]}`) is not known in data"
         source.find("UNKNOWN_ATTRIBUTE", element, message, str(attribute))
-    if name == "data":
-        if "".join([element.text or "", *(child.tail or "" for child in element)]).strip():
-            source.find("DATA_TEXT", element, "data are elements; this is text outside of any")
-        return text_of(element)
-    if next(children(element), None) is not None:
-        source.find("UNKNOWN_ELEMENT", element, "a control value is text, not elements")
-    text = " ".join("".join(map(str, element.itertext())).split())
-    if text not in _BOOLEANS:
-        source.find("BAD_VALUE", element, f"a control value is true or false, not `{text[:100]}`")
-    control = etree.Element("control")
-    control.text = _BOOLEANS.get(text, text)
-    return text_of(control)
+    if "".join([element.text or "", *(child.tail or "" for child in element)]).strip():
+        source.find("DATA_TEXT", element, "data are elements; this is text outside of any")
+    return text_of(element)
 
 
 def written_token(token: Token) -> etree._Element:
@@ -101,7 +99,9 @@ def written_token(token: Token) -> etree._Element:
         if node.tag == "property":
             _property(element, node.get("name", ""), node.text or "")
             continue
-        moved = etree.SubElement(element, f"{{{WORKFLOW}}}{local(node)}", None, dict(node.nsmap))
+        moved = etree.SubElement(
+            element, f"{{{WORKFLOW}}}{local_name(node)}", None, dict(node.nsmap)
+        )
         moved.text = node.text
         moved.extend(list(node))
     return element

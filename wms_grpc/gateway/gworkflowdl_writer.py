@@ -20,6 +20,7 @@ from wms_grpc.gateway.gworkflowdl_tasks import operation_of_task, written_operat
 from wms_grpc.gateway.gworkflowdl_tokens import VALUE_PROPERTY, written_token
 from wms_grpc.gateway.losses import workflow_losses
 from wms_grpc.gateway.model import MAX_NODES, Bundle, Finding, Refused, Workflow, Written
+from wms_grpc.gateway.unique_names import UniqueNames
 from wms_grpc.gateway.xml_text import (
     file_name,
     free_of_default,
@@ -70,7 +71,7 @@ class _Writing:
         self._workflow = workflow
         self._net = net
         self._tasks: Mapping[str, Task] = {task.name: task for task in workflow.tasks}
-        self._used: set[str] = set()
+        self._names = UniqueNames()
         self._place_ids: dict[str, str] = {}
         self._arcs: dict[str, list[Arc]] = {transition.id: [] for transition in net.transitions}
         for arc in net.arcs:
@@ -110,7 +111,7 @@ class _Writing:
         further: Mapping[str, object],
     ) -> str:
         """Write ID, description and properties; return the ID."""
-        chosen = self._id(name)
+        chosen = self._names.given(plain_name(name))
         element.set("ID", chosen)
         if "description" in said:
             _text_element(element, "description", str(said["description"]))
@@ -128,16 +129,6 @@ class _Writing:
             unsaid["id"] = name
         if unsaid:
             _property(element, JSON_PROPERTY, json.dumps(unsaid, sort_keys=True))
-        return chosen
-
-    def _id(self, name: str) -> str:
-        """A valid ID that no other part has, the name itself if possible."""
-        valid = plain_name(name)
-        chosen, number = valid, 1
-        while chosen in self._used:
-            number += 1
-            chosen = f"{valid}.{number}"
-        self._used.add(chosen)
         return chosen
 
     def _place(self, root: etree._Element, place: Place) -> None:

@@ -19,6 +19,7 @@ from typing import Final
 from wms_grpc.domain.nets import Arc, Net, Place, Transition
 from wms_grpc.gateway.losses import no_counterpart, work_losses, workflow_losses
 from wms_grpc.gateway.model import MAX_NODES, Bundle, Finding, Refused, Workflow, Written
+from wms_grpc.gateway.unique_names import UniqueNames
 from wms_grpc.gateway.xml_text import file_name
 
 __all__ = ["PiWriter"]
@@ -84,7 +85,7 @@ class _Writing:
         self._net = net
         self._is_recurring = is_recurring
         self._names: dict[tuple[str, str], str] = {}
-        self._used: set[str] = {"System", "t", "unit"}
+        self._unique = UniqueNames({"System", "t", "unit"}, "_")
         values = {token.value for place in net.places for token in place.tokens}
         self._is_coloured = bool(values - {None}) or any(arc.expression for arc in net.arcs)
         self._places: dict[str, Place] = {place.id: place for place in net.places}
@@ -116,8 +117,10 @@ class _Writing:
         """The call of a transition's agent, its definition, and the name it shows, if any."""
         arcs = self._arcs[transition.id]
         agent = self._name("T", transition.id, transition.name or transition.id)
-        is_silent = transition.task is None and not transition.name
-        visible = [] if is_silent else [self._name("run", transition.id, transition.name)]
+        # In a net that was given, the id of a transition without a name says something.
+        label = transition.name or (transition.id if self._net.language else "")
+        is_silent = transition.task is None and not label
+        visible = [] if is_silent else [self._name("run", transition.id, label)]
         channels = dict.fromkeys(self._names["p", arc.place] for arc in arcs)
         unit = ["unit"] if self._is_coloured else []
         parameters = [*channels, *visible, *unit]
@@ -186,11 +189,7 @@ class _Writing:
     def _name(self, kind: str, key: str, wanted: str) -> str:
         """A name for a part: of letters, digits and `_`, and of no other part."""
         plain = _NOT_IN_NAMES.sub("_", wanted).strip("_")[:80]
-        chosen, number = f"{kind}_{plain}", 1
-        while chosen in self._used:
-            number += 1
-            chosen = f"{kind}_{plain}_{number}"
-        self._used.add(chosen)
+        chosen = self._unique.given(f"{kind}_{plain}")
         self._names[kind, key] = chosen
         return chosen
 

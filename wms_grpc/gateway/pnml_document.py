@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from lxml import etree
 
+from wms_grpc.gateway.gworkflowdl_parts import NAME
 from wms_grpc.gateway.pnml_labels import PNML, PT_NET, check_attributes
 from wms_grpc.gateway.xml_source import XmlSource, children, local_name, namespace
 
-__all__ = ["net_element"]
+__all__ = ["net_element", "outer_identity"]
 
-_EARLIER_TYPES: Final = frozenset({"ptnet", "ptnetb", "p/t net", "place/transition net"})
+_EARLIER_TYPES: Final = frozenset(
+    {"ptnet", "ptnet.pntd", "ptnetb", "p/t net", "place/transition net"}
+)
 
 
 def net_element(source: XmlSource) -> etree._Element:
@@ -43,3 +47,19 @@ def net_element(source: XmlSource) -> etree._Element:
         message = f"`{kind[:200]}` is read as the type {PT_NET}"
         source.find("OLD_VERSION", net, message, kind)
     return net
+
+
+def outer_identity(source: XmlSource, element: etree._Element, used: Collection[str]) -> str:
+    """Return the id of a net or a page; empty, with a finding, if it cannot be one."""
+    what = local_name(element)
+    identity = " ".join(element.get("id", "").split())
+    if not identity:
+        source.find("MISSING_ID", element, f"a {what} has an id")
+    elif identity in used:
+        message = f"`{identity}` is the id of a {what}, and of something else"
+        source.find("ID_TWICE", element, message, identity)
+        return ""
+    elif not NAME.fullmatch(identity):
+        source.find("ID_NOT_NAME", element, f"`{identity}` is no id of a {what}", identity)
+        return ""
+    return identity

@@ -7,7 +7,6 @@ they are there again when the net is written. What is ours stands in `toolspecif
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 from lxml import etree
 
 from wms_grpc.gateway.model import MAX_NODES
+from wms_grpc.gateway.own_json import object_of
 from wms_grpc.gateway.xml_source import XmlSource, children, local_name
 from wms_grpc.gateway.xml_text import fragment
 
@@ -102,9 +102,5 @@ def own_object(element: etree._Element) -> Mapping[str, object]:
     """Return what we have written into an element beside what PNML knows."""
     for child in children(element):
         if local_name(child) == "toolspecific" and child.get("tool") == TOOL:
-            try:
-                said = json.loads("".join(map(str, child.itertext())))
-            except (ValueError, RecursionError):
-                return {}
-            return said if isinstance(said, dict) else {}
+            return object_of("".join(map(str, child.itertext())))
     return {}

@@ -16,7 +16,7 @@ from lxml import etree
 from wms_grpc.domain.nets import Arc, ArcMode, Net, Place, PlaceKind, Token, Transition
 from wms_grpc.gateway.gworkflowdl_parts import NAME
 from wms_grpc.gateway.model import MAX_NODES, Bundle, Translation, Workflow
-from wms_grpc.gateway.pnml_document import net_element
+from wms_grpc.gateway.pnml_document import net_element, outer_identity
 from wms_grpc.gateway.pnml_labels import (
     check_attributes,
     extras,
@@ -33,10 +33,11 @@ from wms_grpc.gateway.xml_source import (
     root_name,
 )
 
-__all__ = ["DEFAULT_PAGE", "Pnml"]
+__all__ = ["DEFAULT_NET", "DEFAULT_PAGE", "Pnml"]
 
+DEFAULT_NET: Final = "ewms.net"
 DEFAULT_PAGE: Final = "ewms.page"
-"""The page of what is written here, unless the net was read from a page of its own."""
+"""The ids in what is written here, unless the net was read from a file with ids of its own."""
 
 _NODES: Final = ("place", "transition")
 _REFERENCES: Final = {"referencePlace": "place", "referenceTransition": "transition"}
@@ -83,17 +84,17 @@ class _Reader:
         known = ("name", "page", "place", "transition", "arc", *_REFERENCES)
         said = extras(self._source, self._net, known, "net")
         pages = list(self._pages())
-        if len(pages) == 1:
-            if page := self._page(pages[0]):
-                said["page"] = page
-        else:
-            self._flattened(pages)
         for page_element in pages or [self._net]:
             self._collect(page_element)
         for element in self._arc_elements:
             self._arc(element)
+        if len(pages) != 1:
+            self._flattened(pages)
+        elif page := self._page(pages[0]):
+            said["page"] = page
         name = self._named(self._net, said)
-        said["id"] = self._net.get("id", "")
+        if identity := self._outer(self._net, DEFAULT_NET):
+            said["id"] = identity
         if self._arc_annotations:
             said["arcs"] = self._arc_annotations
         net = Net(
@@ -103,7 +104,13 @@ class _Reader:
             "pnml",
             {"pnml": said},
         )
-        return Workflow(name or self._net.get("id") or "net", (), given_net=net)
+        return Workflow(name or identity or "net", (), given_net=net)
+
+    def _outer(self, element: etree._Element, default: str) -> str:
+        """The id of a net or a page, if it has one of its own."""
+        identity = outer_identity(self._source, element, self._ids)
+        self._ids.add(identity)
+        return "" if identity == default else identity
 
     def _pages(self) -> Iterator[etree._Element]:
         """All pages, those within others too, in the order of the file; none: all is in the net."""
@@ -123,7 +130,7 @@ class _Reader:
         said = extras(self._source, page, ("name", "page", *_NODES, "arc", *_REFERENCES), "page")
         if name := self._named(page, said):
             said["text"] = name
-        if (identity := page.get("id", "")) != DEFAULT_PAGE:
+        if identity := self._outer(page, DEFAULT_PAGE):
             said["id"] = identity
         return said
 
@@ -143,6 +150,9 @@ class _Reader:
         return label_text(child) or ""
 
     def _collect(self, page: etree._Element) -> None:
+        if len(self._ids) + len(page) > 2 * MAX_NODES:
+            message = f"more than {MAX_NODES} nodes or arcs"
+            raise self._source.refused("TOO_LARGE", page, message)
         for child in children(page):
             name = local_name(child)
             if name == "arc":
@@ -231,13 +241,13 @@ class _Reader:
         else:
             message = f"an arc joins a place and a transition, not `{source}` and `{target}`"
             raise self._source.refused("BAD_ARC", element, message, element.get("id", ""))
-        ours = own_object(element).get("mode")
-        if ours in ("read", "write"):
+        ours = own_object(element)
+        if ours.get("mode") in ("read", "write"):
             # It is written as the loop that it stands for; the way back says nothing new.
             if mode == "put":
                 return
-            mode = "read" if ours == "read" else "write"
-        said, weight = {"id": element.get("id", "")}, 1
+            mode = "read" if ours["mode"] == "read" else "write"
+        said, weight = {"id": ours.get("id", " ".join(element.get("id", "").split()))}, 1
         more = extras(self._source, element, ("inscription", "type", "arctype"), "arc")
         if (inscription := label(self._source, element, "inscription")) is not None:
             weight = number(self._source, inscription, "weight", 1)

@@ -19,7 +19,8 @@ from wms_grpc.gateway.gworkflowdl_parts import NAME
 from wms_grpc.gateway.losses import no_counterpart, work_losses, workflow_losses
 from wms_grpc.gateway.model import Bundle, Finding, Workflow, Written
 from wms_grpc.gateway.pnml_labels import PNML, PT_NET, TOOL
-from wms_grpc.gateway.pnml_reader import DEFAULT_PAGE
+from wms_grpc.gateway.pnml_reader import DEFAULT_NET, DEFAULT_PAGE
+from wms_grpc.gateway.unique_names import UniqueNames
 from wms_grpc.gateway.xml_text import (
     file_name,
     free_of_default,
@@ -75,13 +76,13 @@ class _Writing:
         self._workflow = workflow
         self._net = net
         self._said = _own(net.annotations)
-        self._used: set[str] = set()
+        self._names = UniqueNames()
         self._ids: dict[tuple[str, str], str] = {}
 
     def written(self) -> etree._Element:
         root = etree.Element(_tag("pnml"), None, {None: PNML})
         net = etree.SubElement(root, _tag("net"), {"type": PT_NET})
-        net.set("id", self._id("net", "", str(self._said.get("id") or "net")))
+        net.set("id", self._id("net", "", str(self._said.get("id") or DEFAULT_NET)))
         # A net that was read has a name only if it had one; any other is named as the workflow.
         if "name" in self._said or not self._said:
             self._label(net, "name", self._workflow.name, self._said.get("name"))
@@ -107,11 +108,7 @@ class _Writing:
     def _id(self, kind: str, key: str, wanted: str) -> str:
         """Choose an id that is a name and that nothing else has, and remember it."""
         valid = wanted if NAME.fullmatch(wanted) else plain_name(wanted)
-        chosen, number = valid, 1
-        while chosen in self._used:
-            number += 1
-            chosen = f"{valid}.{number}"
-        self._used.add(chosen)
+        chosen = self._names.given(valid)
         self._ids[kind, key] = chosen
         return chosen
 
@@ -155,14 +152,17 @@ class _Writing:
             ways.append(ends[::-1])
         for source, target in ways:
             element = etree.SubElement(page, _tag("arc"))
-            if wanted := str(said.get("id", "")):
-                element.set("id", self._id("arc", "", wanted))
+            ours: dict[str, object] = {"mode": arc.mode} if len(ways) > 1 else {}
+            wanted = str(said.get("id", ""))
+            element.set("id", self._id("arc", "", wanted or "a1"))
+            if element.get("id") != wanted:
+                ours["id"] = wanted
             element.set("source", source)
             element.set("target", target)
             if arc.weight > 1 or "inscription" in said:
                 self._label(element, "inscription", str(arc.weight), said.get("inscription"))
             self._extras(element, said)
-            self._object(element, {"mode": arc.mode} if len(ways) > 1 else {}, {})
+            self._object(element, ours, {})
 
     def _label(self, parent: etree._Element, name: str, text: str, said: object) -> None:
         element = etree.SubElement(parent, _tag(name))

@@ -30,8 +30,9 @@ from wms_grpc.gateway.model import (
 
 __all__ = ["XmlSource", "children", "local_name", "namespace", "parsed", "root_name"]
 
-_MAX_MARKUP: Final = 3 * MAX_NODES
+_MAX_MARKUP: Final = 2 * MAX_NODES
 """Of `<` and `=` in a document: what its tree costs in memory, before it is made."""
+_MAX_INDEXED: Final = 1_000_000
 _MAX_FINDINGS: Final = 1_000
 _MAX_ATTRIBUTE: Final = 1024 * 1024
 _MAX_ATTRIBUTES: Final = 1_000
@@ -40,8 +41,10 @@ _MAX_ATTRIBUTES: Final = 1_000
 _START_TAG: Final = re.compile(
     r"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>|<!DOCTYPE|<(?P<name>[^\s/>!?\[]+)", re.DOTALL
 )
+# Possessive: a comment is not tried as a part of the one before it.
 _ROOT: Final = re.compile(
-    rb"\A(?:\xef\xbb\xbf)?(?:\s|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*>)*"
+    rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?"
+    rb"(?>\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*>)*+"
     rb"<(?:[\w.-]+:)?(?P<name>[\w.-]+)(?P<attributes>[^>]*)>",
     re.DOTALL,
 )
@@ -127,7 +130,12 @@ class XmlSource:
 
     @cached_property
     def _offsets(self) -> dict[etree._Element, int]:
-        """Start tags and elements come in the same order; where they do not, nothing is said."""
+        """Start tags and elements come in the same order; where they do not, nothing is said.
+
+        Nor where there are so many that the index would be as large as the document.
+        """
+        if self.data.count(b"<") > _MAX_INDEXED:
+            return {}
         offsets = [m.start() for m in _START_TAG.finditer(self._text) if m["name"]]
         elements = list(self.root.iter("*"))
         if len(offsets) != len(elements):

@@ -15,19 +15,15 @@ from typing import Final
 from lxml import etree
 
 from wms_grpc.gateway.model import MAX_TOKEN
+from wms_grpc.gateway.xml_source import local_name
 from wms_grpc.gateway.xml_text import namespaces_in_values, tidy_namespaces
 
-__all__ = ["TRUE", "data_of", "element_of", "local", "nodes_of", "string_of", "text_of", "wrapped"]
+__all__ = ["TRUE", "data_of", "element_of", "nodes_of", "string_of", "text_of", "wrapped"]
 
 TRUE: Final = "<control>true</control>"
 """What an output arc puts that says nothing else: the transition has occurred."""
 
 _OUTER: Final = ("control", "data", "token")
-
-
-def local(element: etree._Element) -> str:
-    """The element's name without its namespace."""
-    return etree.QName(element).localname
 
 
 def text_of(element: etree._Element) -> str:
@@ -112,7 +108,7 @@ def _parsed(value: str) -> etree._Element | None:
 
 def _detached(element: etree._Element) -> etree._Element:
     """A copy in which this language's own elements are in no namespace."""
-    name = local(element)
+    name = local_name(element)
     nodes = [child for child in element if isinstance(child.tag, str)]
     copy = etree.Element(name, None, namespaces_in_values([element]) if name == "data" else None)
     for key, value in element.attrib.items():

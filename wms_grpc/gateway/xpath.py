@@ -15,13 +15,20 @@ from typing import Final
 
 from lxml import etree
 
-from wms_grpc.domain.coloured import ExpressionError
-from wms_grpc.domain.nets import Token
+from wms_grpc.domain.coloured import BLACK, ExpressionError, ExpressionLanguage
+from wms_grpc.domain.nets import Net, Token
 from wms_grpc.gateway.model import MAX_EXPRESSION, MAX_TOKEN
 from wms_grpc.gateway.xml_tokens import TRUE, data_of, nodes_of, wrapped
 from wms_grpc.gateway.xpath_scan import NAME, scan
 
-__all__ = ["OPERATION_CLASS", "STANDARD_PREFIXES", "WORKFLOW", "XPathLanguage", "syntax_error"]
+__all__ = [
+    "OPERATION_CLASS",
+    "STANDARD_PREFIXES",
+    "WORKFLOW",
+    "XPathLanguage",
+    "expressions_of",
+    "syntax_error",
+]
 
 WORKFLOW: Final = "http://www.gridworkflow.org/gworkflowdl"
 OPERATION_CLASS: Final = "http://www.gridworkflow.org/gworkflowdl/operationclass"
@@ -33,6 +40,7 @@ STANDARD_PREFIXES: Final[Mapping[str, str]] = {
     "xsi": "http://www.w3.org/2001/XMLSchema-instance",
 }
 _MAX_VISITS: Final = 100_000_000
+_MAX_CHARACTERS: Final = 4 * 1024 * 1024
 _MAX_TRANSLATED: Final = 4 * 1024
 
 _Variable = list[etree._Element] | str
@@ -103,6 +111,25 @@ class XPathLanguage:
         return found
 
 
+def expressions_of(net: Net) -> ExpressionLanguage:
+    """Return what a net's expressions mean: XPath with the net's prefixes, or nothing.
+
+    A net of another language than GWorkflowDL that has neither conditions nor expressions plays
+    with black tokens.
+    """
+    said = net.annotations.get("gworkflowdl")
+    if isinstance(said, Mapping) and isinstance(said.get("prefixes"), Mapping):
+        return XPathLanguage({str(k): str(v) for k, v in said["prefixes"].items()})
+    has_expressions = any(arc.expression for arc in net.arcs)
+    if (
+        net.language == "gworkflowdl"
+        or has_expressions
+        or any(t.conditions for t in net.transitions)
+    ):
+        return XPathLanguage()
+    return BLACK
+
+
 def syntax_error(expression: str) -> str:
     """Why an expression cannot be one of XPath; empty: it can."""
     if len(expression.encode()) > MAX_EXPRESSION:
@@ -135,7 +162,7 @@ def _number(value: float) -> str:
 def _check_cost(text: str, variables: Mapping[str, _Variable]) -> None:
     """Bound what libxml2 would do without asking: visits grow with the power of nested paths."""
     shown = scan(text)
-    if not shown.growth and not shown.translates and not shown.n_comparisons:
+    if shown.n_references < 2 and not (shown.growth or shown.translates or shown.n_comparisons):
         return
     n_nodes = n_characters = 1
     for value in variables.values():
@@ -149,6 +176,8 @@ def _check_cost(text: str, variables: Mapping[str, _Variable]) -> None:
     compares = shown.n_comparisons * n_nodes**2
     if max(compares, n_nodes ** (shown.growth + 1)) > _MAX_VISITS:
         raise ExpressionError(text, "too dear to evaluate on tokens of this size")
+    if shown.n_references * n_characters > _MAX_CHARACTERS:
+        raise ExpressionError(text, "too dear to evaluate on texts of this size")
     if shown.translates and n_characters > _MAX_TRANSLATED:
         raise ExpressionError(text, "`translate` on texts of this size is too dear")
 

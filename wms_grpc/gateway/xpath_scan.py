@@ -49,66 +49,88 @@ class Scan:
     first_names
         Names that begin a path outside of any predicate. Nothing is there to be found: the
         context of an expression is empty.
+    prefixes
+        Of names and functions.
     is_plain
         No variables, literals, numbers, calls or signs: a name, or several words.
     growth
         With a tree of n nodes it may visit n to this power.
     n_comparisons
         Of node-sets, perhaps: each with each.
+    n_references
+        How often a variable stands in it.
     translates
         It calls `translate`, which is quadratic in its strings.
     """
 
     variables: frozenset[str]
     first_names: tuple[str, ...]
+    prefixes: frozenset[str]
     is_plain: bool
     growth: int
     n_comparisons: int
+    n_references: int
     translates: bool
 
 
 @lru_cache(maxsize=4096)
 def scan(expression: str) -> Scan:
     """Look at an expression, right or wrong. Linear in its length."""
-    words = [
-        (str(match.lastgroup if match.lastgroup != "variable_name" else "variable"), match)
-        for match in _WORD.finditer(expression)
-        if match.lastgroup != "space"
-    ]
-    variables: set[str] = set()
-    first_names: list[str] = []
-    depth, growth, previous, translates = 0, 0, "", False
-    for n, (kind, match) in enumerate(words):
-        word = match[0]
-        following = words[n + 1][1][0] if n + 1 < len(words) else ""
-        current = word
-        if kind == "variable":
-            variables.add(match["variable_name"])
-            growth += depth > 0
-        elif kind == "name":
-            if previous not in _BEFORE_OPERAND and word in _OPERATORS:
-                pass
-            elif following == "::":
-                growth += word in _WIDE_AXES
-                current = "axis"
-            elif following == "(":
-                translates |= word == "translate"
-                current = "function"
-            else:
-                if depth == 0 and previous not in ("/", "//", "@", "::"):
-                    first_names.append(word)
-                current = "name"
-        elif word == "[":
-            depth += 1
-        elif word == "]":
-            depth -= 1
-        elif word == "*" and previous not in _BEFORE_OPERAND:
-            current = "operator *"
-        elif word in ("//", "..") or (word == "/" and previous in _BEFORE_OPERAND):
-            growth += 1
-        previous = current
-    n_comparisons = sum(match[0] in _COMPARISONS for _, match in words)
-    is_plain = bool(words) and all(kind == "name" for kind, _ in words)
+    words = [match for match in _WORD.finditer(expression) if match.lastgroup != "space"]
+    walk = _Walk()
+    for n, match in enumerate(words):
+        walk.see(match, words[n + 1][0] if n + 1 < len(words) else "")
     return Scan(
-        frozenset(variables), tuple(first_names), is_plain, growth, n_comparisons, translates
+        variables=frozenset(walk.variables),
+        first_names=tuple(walk.first_names),
+        prefixes=frozenset(walk.prefixes),
+        is_plain=bool(words) and all(match.lastgroup == "name" for match in words),
+        growth=walk.growth,
+        n_comparisons=sum(match[0] in _COMPARISONS for match in words),
+        n_references=sum(match["variable"] is not None for match in words),
+        translates=walk.translates,
     )
+
+
+class _Walk:
+    """From word to word; what a name is depends on the word before it and the one after."""
+
+    def __init__(self) -> None:
+        self.variables: set[str] = set()
+        self.first_names: list[str] = []
+        self.prefixes: set[str] = set()
+        self.growth = 0
+        self.translates = False
+        self._depth = 0
+        self._previous = ""
+
+    def see(self, match: re.Match[str], following: str) -> None:
+        word = current = match[0]
+        is_operand = self._previous in _BEFORE_OPERAND
+        if match["variable"] is not None:
+            self.variables.add(match["variable_name"])
+            self.growth += self._depth > 0
+        elif match["name"] is not None:
+            if is_operand or word not in _OPERATORS:
+                current = self._name(word, following)
+        elif word in ("[", "]"):
+            self._depth += 1 if word == "[" else -1
+        elif word == "*" and not is_operand:
+            current = "operator *"
+        elif word in ("//", "..") or (word == "/" and is_operand):
+            self.growth += 1
+        self._previous = current
+
+    def _name(self, word: str, following: str) -> str:
+        if following == "::":
+            self.growth += word in _WIDE_AXES
+            return "axis"
+        prefix, colon, _ = word.partition(":")
+        if colon:
+            self.prefixes.add(prefix)
+        if following == "(":
+            self.translates |= word == "translate"
+            return "function"
+        if self._depth == 0 and self._previous not in ("/", "//", "@", "::"):
+            self.first_names.append(word)
+        return "name"

@@ -6,13 +6,14 @@ from itertools import pairwise
 
 import pytest
 
+from wms_grpc.domain.coloured import BLACK
 from wms_grpc.domain.nets import Arc, Dependency, Net, Place, Token, Transition
 from wms_grpc.domain.tasks import BatchWork, ContainerWork, NoopWork, SubWorkflowWork, Task
 from wms_grpc.domain.token_game import TokenGame
 from wms_grpc.gateway.gworkflowdl_reader import GWorkflowDL
 from wms_grpc.gateway.gworkflowdl_writer import GWorkflowDLWriter
 from wms_grpc.gateway.model import Bundle, Finding, Refused, Translation, Workflow
-from wms_grpc.gateway.xpath import XPathLanguage
+from wms_grpc.gateway.xpath import XPathLanguage, expressions_of
 
 _HEAD = (
     '<workflow xmlns="http://www.gridworkflow.org/gworkflowdl" '
@@ -364,3 +365,32 @@ def test_tokens_that_are_no_data_of_the_language_come_back() -> None:
     assert [finding.code for finding in written.findings] == ["TOKEN_AS_PROPERTY"] * 5
     [place] = GWorkflowDL().read(written.bundle).workflow.net.places
     assert [token.value for token in place.tokens] == values
+
+
+def test_a_prefix_of_the_file_is_one_of_its_expressions() -> None:
+    head = _HEAD.replace(" ID=", ' xmlns:o="urn:o" ID=')
+    inner = (
+        '<place ID="p"><token><data><o:a><o:b>7</o:b></o:a></data></token></place><place ID="q"/>'
+        '<transition ID="t"><inputPlace placeID="p" edgeExpression="x"/>'
+        '<outputPlace placeID="q" edgeExpression="$x/o:b"/><condition>$x/o:b = 7</condition>'
+        "</transition>"
+    )
+    net = read(inner, head).workflow.net
+    game = TokenGame(net, expressions_of(net))
+
+    assert game.run() == 1
+    assert game.marking["q"] == (Token('<data><o:b xmlns:o="urn:o">7</o:b></data>'),)
+    assert expressions_of(Net((), (), ())) is BLACK
+
+
+def test_a_prefix_is_declared_at_the_root_or_at_the_expression() -> None:
+    arcs = '<inputPlace placeID="p" edgeExpression="x"/>'
+    own = '<condition xmlns:o="urn:o">$x/o:b = 7</condition>'
+    translation = read(transition(arcs + own))
+    assert codes(translation) == []
+    assert translation.workflow.net.annotations == {"gworkflowdl": {"prefixes": {"o": "urn:o"}}}
+    assert codes(read(transition(arcs + "<condition>$x/o:b</condition>"))) == [
+        ("BAD_EXPRESSION", 3)
+    ]
+    other = '<condition xmlns:o="urn:other">$x/o:b</condition>'
+    assert codes(read(transition(arcs + own + other))) == [("PREFIX_TWICE", 3)]

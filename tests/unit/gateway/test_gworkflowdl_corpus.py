@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from lxml import etree
 from xml_corpus import CORPUS, ROOT, bundle_of, manifest, page_with_table
 
+from wms_grpc.domain.coloured import Binding
+from wms_grpc.domain.nets import Token, Transition
 from wms_grpc.domain.token_game import Marking, TokenGame, final_markings
 from wms_grpc.gateway.equality import differences
 from wms_grpc.gateway.gworkflowdl_reader import GWorkflowDL
 from wms_grpc.gateway.gworkflowdl_writer import GWorkflowDLWriter
 from wms_grpc.gateway.model import Bundle, Refused, Workflow
 from wms_grpc.gateway.xml_tokens import string_of
-from wms_grpc.gateway.xpath import XPathLanguage
+from wms_grpc.gateway.xpath import expressions_of
 
 _LANGUAGE = GWorkflowDL()
 _FILES = manifest("gworkflowdl")
@@ -23,20 +26,20 @@ _READ = [name for name, entry in _FILES.items() if entry["outcome"] != "refused"
 _PLAYED = [name for name, entry in _FILES.items() if "final_markings" in entry]
 _DEPARTURES = {"ID_NOT_NAME", "ID_TWICE", "ELEMENT_ORDER", "UNKNOWN_ELEMENT"}
 _CLASS = "{http://www.gridworkflow.org/gworkflowdl/operationclass}operationClass"
+_FOLDER = CORPUS / "gworkflowdl"
+_MAIN = etree.XMLSchema(etree.parse(_FOLDER / "gworkflowdl_2_0.xsd"))
+_CLASSES = etree.XMLSchema(etree.parse(_FOLDER / "gworkflowdl_operationclass_2_0.xsd"))
 
 
 def schema_errors(data: bytes) -> list[str]:
     """What the language's own schemas say."""
     errors: list[str] = []
     document = etree.fromstring(data)
-    main = etree.XMLSchema(etree.parse(CORPUS / "gworkflowdl" / "gworkflowdl_2_0.xsd"))
-    operation = CORPUS / "gworkflowdl" / "gworkflowdl_operationclass_2_0.xsd"
-    classes = etree.XMLSchema(etree.parse(operation))
-    if not main.validate(document):
-        errors.extend(map(str, main.error_log))
+    if not _MAIN.validate(document):
+        errors.extend(map(str, _MAIN.error_log))
     for element in document.iter(_CLASS):
-        if not classes.validate(etree.fromstring(etree.tostring(element))):
-            errors.extend(map(str, classes.error_log))
+        if not _CLASSES.validate(etree.fromstring(etree.tostring(element))):
+            errors.extend(map(str, _CLASSES.error_log))
     return errors
 
 
@@ -90,7 +93,7 @@ def test_what_is_written_is_valid_and_the_same_net(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in _PLAYED if "10000" not in name])
 def test_a_net_comes_to_rest_where_it_should(name: str) -> None:
     workflow = _LANGUAGE.read(bundle_of("gworkflowdl", name)).workflow
-    final = final_markings(workflow.net, XPathLanguage())
+    final = final_markings(workflow.net, expressions_of(workflow.net))
 
     assert _sorted(map(_plain, final)) == _sorted(_FILES[name]["final_markings"])
 
@@ -128,7 +131,7 @@ def test_the_table_in_the_docs_is_fresh() -> None:
 
 
 def _played(workflow: Workflow, seed: int) -> dict[str, list[str]]:
-    game = TokenGame(workflow.net, XPathLanguage(), seed=seed)
+    game = TokenGame(workflow.net, expressions_of(workflow.net), seed=seed)
     game.run()
     return _plain(game.marking)
 
@@ -142,3 +145,33 @@ def _plain(marking: Marking) -> dict[str, list[str]]:
 
 def _sorted(markings: Any) -> list[str]:
     return sorted(str(dict(sorted(marking.items()))) for marking in markings)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_remigration_runs_to_its_end_once_its_operations_have_results(seed: int) -> None:
+    """Two frequencies of three depth levels: six levels are calculated, and every global taken."""
+    net = _LANGUAGE.read(bundle_of("gworkflowdl", "remigration.up4.gwdl")).workflow.net
+    start = Token("<data><config>file:///config</config></data>")
+    places = tuple(
+        replace(place, tokens=(start,)) if place.id == "config_file" else place
+        for place in net.places
+    )
+    sizes = {
+        "number_of_frequencies": "2",
+        "number_of_depthlevels": "3",
+        "number_of_parallel_propagators": "1",
+    }
+    calculated: list[str] = []
+
+    def results(transition: Transition, binding: Binding) -> dict[str, str]:
+        said = {name: string_of(token.value or "") for name, token in binding.variables.items()}
+        if transition.name == "calc_one_level":
+            calculated.append(said["slice_and_depth"])
+        same = {f"{name}_OUT": value for name, value in said.items()}
+        return {**same, **(sizes if transition.name == "init" else {})}
+
+    game = TokenGame(replace(net, places=places), expressions_of(net), seed=seed, results=results)
+    game.run()
+
+    assert sorted(calculated) == ["0", "1", "2", "3", "4", "5"]
+    assert _plain(game.marking) == {"done": ["true"], "slices_queued": ["0"]}

@@ -133,6 +133,29 @@ def test_place_transition_nets_from_before_the_standard_are_read_and_told(head: 
     assert (len(place.tokens), place.capacity, arc.weight) == (3, None, 2)
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('<net id="" type="ptnet"><page>', ["MISSING_ID", "MISSING_ID"]),
+        ('<net id="n" type="ptnet"><page id="p">', ["ID_TWICE"]),
+        ('<net id="1" type="ptnet"><page id="a b">', ["ID_NOT_NAME", "ID_NOT_NAME"]),
+    ],
+)
+def test_ids_of_nets_pages_and_arcs_come_back_or_are_told(text: str, found: list[str]) -> None:
+    inner = (
+        '<place id="p"/><transition id="1t"/><arc id="2 a" source="p" target="1t"/>'
+        '<arc source="1t" target="p"/>'
+    )
+    data = f'<pnml xmlns="{_GRAMMAR}/pnml">{text}{inner}</page></net></pnml>'
+    translation = Pnml().read(Bundle({"n": data.encode()}, "n"))
+
+    expected = [*found, "OLD_VERSION", "ID_NOT_NAME", "ID_NOT_NAME", "MISSING_ID"]
+    assert sorted(code for code, _ in codes(translation)) == sorted(expected)
+    again = Pnml().read(PnmlWriter().write(translation.workflow).bundle)
+    assert differences(translation.workflow, again.workflow) == []
+    assert codes(again) == []
+
+
 def test_the_first_of_several_nets_is_read_and_the_others_told() -> None:
     bundle = Bundle(
         {"n": f'{_HEAD}<page id="g"/></net>\n<net id="m" type=""/></pnml>'.encode()}, "n"

@@ -20,7 +20,7 @@ from wms_grpc.gateway.pnml_reader import Pnml
 from wms_grpc.gateway.pnml_writer import PnmlWriter
 from wms_grpc.gateway.xml_tokens import element_of
 
-_SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _texts = st.text(max_size=12)
 _names = st.text(min_size=1, max_size=8).map(lambda name: " ".join(name.split())).filter(bool)
 _lines = st.text(
