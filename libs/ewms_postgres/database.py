@@ -160,12 +160,10 @@ class Database:
 
     @asynccontextmanager
     async def _lease(self) -> AsyncIterator[Any]:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _ACQUIRE_DEADLINE.total_seconds()
-        async with self._shares.taken(deadline):
+        async with self._shares.taken(_ACQUIRE_DEADLINE.total_seconds()) as left:
             with translated():
                 try:
-                    connection = await self._pool.acquire(timeout=deadline - loop.time())
+                    connection = await self._pool.acquire(timeout=left)
                 except TimeoutError as error:
                     raise DatabaseUnavailable("no database connection came free in time") from error
             try:
