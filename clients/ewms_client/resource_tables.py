@@ -8,7 +8,7 @@ from datetime import UTC
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ewms.wms.v1 import task_pb2, taskforce_pb2, workflow_pb2, workflow_service_pb2
-from ewms_client.view import WorkflowView, phase_name, state_name
+from ewms_client.view import WorkflowView, phase_name, standing_reason, state_name
 
 __all__ = [
     "clock",
@@ -99,7 +99,7 @@ def task_directives(items: Iterable[task_pb2.TaskDirective]) -> Rows:
 
 def taskforces(items: Iterable[taskforce_pb2.Taskforce]) -> Rows:
     """Taskforces, one a row."""
-    return ("TASKFORCE", "LOCATION", "PHASE", "WORKERS", "CLUSTER", "STATUS", "WAITS FOR"), [
+    return ("TASKFORCE", "LOCATION", "PHASE", "WORKERS", "CLUSTER", "STATUS", "REASON"), [
         (
             item.taskforce_uuid,
             item.cluster_location,
@@ -107,7 +107,7 @@ def taskforces(items: Iterable[taskforce_pb2.Taskforce]) -> Rows:
             item.n_workers,
             item.cluster_id if item.HasField("cluster_id") else "",
             statuses(sorted(item.compound_statuses.items())),
-            item.waiting_reason,
+            standing_reason(item),
         )
         for item in items
     ]
