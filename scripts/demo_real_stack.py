@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -62,11 +63,13 @@ class RealStack:
 
     async def end(self) -> None:
         """Whatever happened: nothing that was started here is left."""
-        for part in reversed(self.parts.values()):
-            await part.end()
-        say("stopping RabbitMQ and PostgreSQL")
-        for site in (self.rabbit, self.postgres, self.pool):
-            await site.end()
+        async with AsyncExitStack() as ends:
+            # The last one first; one that fails keeps none of the others.
+            for site in (self.pool, self.postgres, self.rabbit):
+                ends.push_async_callback(site.end)
+            ends.callback(say, "stopping RabbitMQ and PostgreSQL")
+            for part in self.parts.values():
+                ends.push_async_callback(part.end)
 
     def _define(self, database: dict[str, str], rabbit: dict[str, str]) -> None:
         locations = json.dumps({name: {"schedd": name} for name in LOCATIONS})

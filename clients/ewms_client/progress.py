@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ewms.wms.v1 import workflow_pb2
+from ewms.wms.v1.taskforce_pb2 import TASKFORCE_PHASE_FAILED
 from ewms_client.resource_tables import statuses
-from ewms_client.view import WorkflowView, state_name
+from ewms_client.view import WorkflowView, standing_reason, state_name
 
 __all__ = ["progress_of"]
 
@@ -36,13 +37,14 @@ def progress_of(view: WorkflowView) -> RenderableType:
     if view.queues:
         parts.append(_queue_bars(view))
     parts.append(_worker_lines(view))
-    waiting = Counter(
-        taskforce.waiting_reason
+    reasons = Counter(
+        (taskforce.phase == TASKFORCE_PHASE_FAILED, reason)
         for taskforce in view.taskforces.values()
-        if taskforce.waiting_reason
+        if (reason := standing_reason(taskforce))
     )
-    for reason, count in waiting.most_common(_SHOWN_REASONS):
-        parts.append(Text(f"waiting ({count}): {reason}", style="yellow"))
+    for (has_failed, reason), count in reasons.most_common(_SHOWN_REASONS):
+        what, style = ("failed", "red") if has_failed else ("waiting", "yellow")
+        parts.append(Text(f"{what} ({count}): {reason}", style=style))
     for attention in view.workflow.attention:
         parts.append(Text(f"attention: {attention}", style="red"))
     return Group(*parts)

@@ -8,7 +8,7 @@ from datetime import UTC
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ewms.wms.v1 import task_kinds_pb2, task_pb2, taskforce_pb2, workflow_pb2, workflow_service_pb2
-from ewms_client.view import WorkflowView, phase_name, state_name
+from ewms_client.view import WorkflowView, phase_name, standing_reason, state_name
 
 __all__ = [
     "clock",
@@ -137,7 +137,7 @@ def _task_state_name(state: task_kinds_pb2.TaskState.ValueType) -> str:
 
 def taskforces(items: Iterable[taskforce_pb2.Taskforce]) -> Rows:
     """Taskforces, one a row."""
-    return ("TASKFORCE", "LOCATION", "PHASE", "WORKERS", "CLUSTER", "STATUS", "WAITS FOR"), [
+    return ("TASKFORCE", "LOCATION", "PHASE", "WORKERS", "CLUSTER", "STATUS", "REASON"), [
         (
             item.taskforce_uuid,
             item.cluster_location,
@@ -145,7 +145,7 @@ def taskforces(items: Iterable[taskforce_pb2.Taskforce]) -> Rows:
             item.n_workers,
             item.cluster_id if item.HasField("cluster_id") else "",
             statuses(sorted(item.compound_statuses.items())),
-            item.waiting_reason,
+            standing_reason(item),
         )
         for item in items
     ]

@@ -11,7 +11,14 @@ from collections.abc import Iterable
 from ewms.wms.v1 import task_pb2, taskforce_pb2, watch_pb2, workflow_pb2
 from ewms_client.watching import Restarted, WatchEvent
 
-__all__ = ["TERMINAL_STATES", "WorkflowView", "phase_name", "state_name", "summarize"]
+__all__ = [
+    "TERMINAL_STATES",
+    "WorkflowView",
+    "phase_name",
+    "standing_reason",
+    "state_name",
+    "summarize",
+]
 
 TERMINAL_STATES = frozenset(
     {
@@ -36,6 +43,13 @@ def state_name(state: workflow_pb2.WorkflowState.ValueType) -> str:
 def phase_name(phase: taskforce_pb2.TaskforcePhase.ValueType) -> str:
     """A phase's short name, as filters and people write it: `PENDING_STARTER`."""
     return taskforce_pb2.TaskforcePhase.Name(phase).removeprefix("TASKFORCE_PHASE_")
+
+
+def standing_reason(taskforce: taskforce_pb2.Taskforce) -> str:
+    """What it waits for, or why it failed; empty for one that works or has ended well."""
+    if taskforce.phase == taskforce_pb2.TASKFORCE_PHASE_FAILED and taskforce.phase_change_log:
+        return taskforce.phase_change_log[-1].context
+    return taskforce.waiting_reason
 
 
 def summarize(taskforces: Iterable[taskforce_pb2.Taskforce]) -> workflow_pb2.WorkflowSummary:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ewms.wms.v1 import watch_pb2, workflow_pb2
 from ewms_client.resource_tables import clock, statuses
-from ewms_client.view import WorkflowView, phase_name, state_name
+from ewms_client.view import WorkflowView, phase_name, standing_reason, state_name
 from ewms_client.watching import Restarted, WatchEvent
 
 __all__ = ["ChangeLines"]
@@ -86,7 +86,8 @@ class ChangeLines:
     def _taskforce(self, taskforce_uuid: str, view: WorkflowView) -> Iterator[str]:
         taskforce = view.taskforces[taskforce_uuid]
         phase = phase_name(taskforce.phase)
-        reason = f": {taskforce.waiting_reason}" if taskforce.waiting_reason else ""
+        told = standing_reason(taskforce)
+        reason = f": {told}" if told else ""
         where = f"taskforce {taskforce_uuid} at {taskforce.cluster_location}"
         yield from self._news(where, f"{phase}{reason}")
 

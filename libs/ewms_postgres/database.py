@@ -160,11 +160,9 @@ class Database:
 
     @asynccontextmanager
     async def _lease(self) -> AsyncIterator[Any]:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _ACQUIRE_DEADLINE.total_seconds()
-        async with self._shares.taken(deadline):
+        async with self._shares.taken(_ACQUIRE_DEADLINE.total_seconds()) as left:
             # The driver makes a task for a deadline; where a connection is idle, none is needed.
-            limit = None if self._pool.get_idle_size() else deadline - loop.time()
+            limit = None if self._pool.get_idle_size() else left
             with translated():
                 try:
                     connection = await self._pool.acquire(timeout=limit)

@@ -68,12 +68,20 @@ class DatabaseUnavailable(DatabaseError):
     """The server cannot serve now: away, starting, stopping, out of connections or of room.
 
     When it arises during a commit, the outcome of that transaction is unknown: repeat only what
-    is idempotent. `retry_after` says how long to wait before trying again.
+    is idempotent. `retry_after` says how long to wait before trying again, `condition` how the
+    database is, in words that anybody may read.
     """
 
-    def __init__(self, message: str, retry_after: timedelta = _SOON) -> None:
+    def __init__(
+        self,
+        message: str,
+        retry_after: timedelta = _SOON,
+        *,
+        condition: str = "the database is away",
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.condition = condition
 
 
 class ConcurrencyConflict(DatabaseError):
@@ -206,11 +214,14 @@ def _translate(error: Exception, connection: _Connection | None) -> DatabaseErro
             return LockNotAvailable("a lock was not free in time")
         case asyncpg.QueryCanceledError():
             return StatementTimeout("the statement was cancelled, most likely by its time limit")
+        case asyncpg.TooManyConnectionsError():
+            condition = "the database has no connection left"
+            return DatabaseUnavailable(condition, condition=condition)
         case asyncpg.InsufficientResourcesError():
-            few = isinstance(error, asyncpg.TooManyConnectionsError)
+            is_full = isinstance(error, asyncpg.DiskFullError)
+            condition = "the database's disk is full" if is_full else "the database lacks resources"
             return DatabaseUnavailable(
-                f"the database is out of resources ({error.sqlstate})",
-                _SOON if few else _WHEN_RESOURCES_RETURN,
+                f"{condition} ({error.sqlstate})", _WHEN_RESOURCES_RETURN, condition=condition
             )
         case (
             asyncpg.PostgresConnectionError()

@@ -40,23 +40,26 @@ class Shares:
         self._calls, self._loops = (asyncio.Semaphore(max(1, size - reserved)) for _ in range(2))
 
     @asynccontextmanager
-    async def taken(self, deadline: float) -> AsyncIterator[None]:
-        """One connection of this task's share, for the length of the block.
+    async def taken(self, seconds: float) -> AsyncIterator[float]:
+        """One connection of this task's share for the length of the block, and the seconds left.
 
-        Raises DatabaseUnavailable when none comes free until `deadline`, by the loop's clock.
+        Raises DatabaseUnavailable when none comes free within so many seconds.
         """
         name, free = ("loops", self._loops) if _is_loop.get() else ("calls", self._calls)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + seconds
         if free.locked():
             try:
                 async with asyncio.timeout_at(deadline):
                     await free.acquire()
             except TimeoutError as error:
                 raise DatabaseUnavailable(
-                    f"no database connection for {name} came free in time"
+                    f"no database connection for {name} came free in time",
+                    condition="the database has more to do than it can",
                 ) from error
         else:
             await free.acquire()
         try:
-            yield
+            yield deadline - clock()
         finally:
             free.release()

@@ -261,7 +261,7 @@ def rpc_error_of(error: Exception) -> RpcError | None:
         case MqsError():
             return error.as_rpc()
         case DatabaseUnavailable():
-            return Unavailable("the database is away", error.retry_after)
+            return Unavailable(error.condition, error.retry_after)
         case ConcurrencyConflict() | StatementTimeout():
             return Unavailable("the database is busy", _SOON)
         case TextRefused():

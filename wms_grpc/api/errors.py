@@ -38,7 +38,7 @@ def rpc_error(error: Exception) -> rpc.RpcError | None:
         case domain.PeerUnavailable():
             return rpc.Unavailable(str(error), error.retry_after)
         case DatabaseUnavailable():
-            return rpc.Unavailable("the database is away", error.retry_after)
+            return rpc.Unavailable(error.condition, error.retry_after)
         case TextRefused():
             return rpc.InvalidArgument([rpc.FieldViolation("", str(error))])
         case ConcurrencyConflict() | StatementTimeout():

@@ -29,6 +29,7 @@ __all__ = [
 MAX_REFUSALS: Final = 3
 NEVER_SUBMITTED: Final = "never submitted"
 _LOG_LENGTH: Final = 200
+_LONGEST_CAUSE: Final = 300
 _FIRST_RETRY: Final = timedelta(seconds=1)
 _LONGEST_RETRY: Final = timedelta(minutes=2)
 
@@ -101,11 +102,19 @@ def retry_after_failure(
     wait = min(_FIRST_RETRY * 2 ** min(taskforce.n_failures, 10), _LONGEST_RETRY)
     return replace(
         _logged(taskforce, PhaseChange(target, now, False, cause)),
+        waiting_reason=_after_failure(taskforce, cause),
         n_failures=taskforce.n_failures + 1,
         assignment_due=now + wait,
         assigned_session=None,
         assigned_time=None,
     )
+
+
+def _after_failure(taskforce: Taskforce, cause: Cause) -> str:
+    """What one that has not started waits for, with the cause that its user may know of."""
+    if taskforce.phase is not Phase.PENDING_STARTER or not cause.context:
+        return taskforce.waiting_reason
+    return f"another attempt; the last one failed: {cause.context[:_LONGEST_CAUSE]}"
 
 
 def count_idle(n_workers: int, statuses: CompoundStatuses) -> int:

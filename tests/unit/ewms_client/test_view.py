@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ewms.wms.v1 import task_pb2, taskforce_pb2, watch_pb2, workflow_pb2
-from ewms_client.view import WorkflowView, summarize
+from ewms_client.view import WorkflowView, standing_reason, summarize
 from ewms_client.watching import Restarted
 
 Phase = taskforce_pb2.TaskforcePhase
@@ -176,3 +176,14 @@ def test_a_status_of_a_taskforce_that_nobody_has_told_of_is_an_error() -> None:
 
     with pytest.raises(KeyError):
         view.apply(revision(2, watch_pb2.Change(taskforce_status=status)))
+
+
+def test_a_taskforce_says_what_it_waits_for_or_why_it_failed() -> None:
+    waiting = taskforce(1, Phase.TASKFORCE_PHASE_PENDING_STARTER)
+    waiting.waiting_reason = "the agent of schedd osg"
+    failed = taskforce(2, Phase.TASKFORCE_PHASE_FAILED)
+    failed.phase_change_log.add(context="HTCondor: DENIED")
+    running = taskforce(3, Phase.TASKFORCE_PHASE_CONDOR_SUBMIT)
+    assert standing_reason(waiting) == "the agent of schedd osg"
+    assert standing_reason(failed) == "HTCondor: DENIED"
+    assert standing_reason(running) == ""

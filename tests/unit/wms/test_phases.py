@@ -110,6 +110,22 @@ def test_failures_of_the_infrastructure_back_off_and_are_not_counted_as_refusals
     assert taskforce.n_refusals == 0
 
 
+def test_what_could_not_be_submitted_says_why_while_it_waits() -> None:
+    taskforce = a_taskforce(phase=Phase.PENDING_STARTER, attempt=1, assignment="start")
+    away = Cause("tms sub", "HTCondor: the schedd is away" + "!" * 1000)
+
+    failed = reports.submission_failed(taskforce, 1, away, NOW, is_refusal=False)
+
+    assert failed is not None
+    assert failed.waiting_reason.startswith(
+        "another attempt; the last one failed: HTCondor: the schedd is away!"
+    )
+    assert len(failed.waiting_reason) < 400
+    submitted = reports.submitted(failed, reports.SubmitReport(7, {}, "log"), _CAUSE, NOW)
+    assert submitted is not None
+    assert submitted.waiting_reason == ""
+
+
 def test_the_third_refusal_is_final_and_says_why() -> None:
     taskforce = a_taskforce(phase=Phase.PENDING_STARTER, attempt=1, assignment="start")
     cause = Cause("tms sub", "bad requirements")
