@@ -19,10 +19,14 @@ from wms_grpc.storage.revisions import RevisionSet
 __all__ = ["note_attention"]
 
 _TASKS = statement("""
-    SELECT task_id, name FROM wms.task_directive
-    WHERE workflow_id = :workflow_id AND NOT is_done AND NOT spec ? 'work'
-      AND (state IS NULL OR state = 'RUNNING')
-    ORDER BY number
+    SELECT d.task_id, d.name FROM wms.task_directive d
+    WHERE d.workflow_id = :workflow_id AND NOT d.is_done
+      AND (d.state IS NULL OR d.state = 'RUNNING')
+      -- A job that has ended is for the engine to judge, and lacks nobody.
+      AND (NOT d.spec ? 'work' OR EXISTS (
+        SELECT FROM wms.taskforce t
+        WHERE t.task_id = d.task_id AND t.phase NOT IN ('CONDOR_COMPLETE', 'FAILED')))
+    ORDER BY d.number
 """)
 
 # What is large is read of those alone that are spoken of.

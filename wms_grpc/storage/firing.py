@@ -232,6 +232,11 @@ class _Firing:
         occurrence = Occurrence(number, started.n_tries)
         self._n_active += not is_retry
         match started.work:
+            case None if started.is_done:
+                # Its inputs were drained before it was its turn.
+                self._note(occurrence)
+                await self._ended(started, SUCCESS)
+                return
             case None:
                 self._add_containers(started, is_retry=is_retry)
             case BatchWork():
@@ -258,7 +263,7 @@ class _Firing:
 
     def _add_containers(self, directive: TaskDirective, *, is_retry: bool) -> None:
         # The submission has made those of tasks that wait for nobody.
-        if directive.is_done or (not is_retry and not directive.depends_on):
+        if not is_retry and not directive.depends_on and directive.number not in self._serves:
             return
         first = (directive.n_tries - 1) * len(directive.cluster_locations)
         for number, name in enumerate(directive.cluster_locations):

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from scripted_agent import Agent, an_agent
+from scripted_agent import Agent, a_status, an_agent
 from wms_stack import Stack, State, View, Wms, a_task, refused
 
 from ewms.wms.v1 import task_pb2, taskforce_pb2, workflow_service_pb2
@@ -328,6 +328,39 @@ async def test_two_engines_share_a_net_of_hundreds_of_tasks(stack: Stack) -> Non
         assert view.state == State.WORKFLOW_STATE_SUCCEEDED
         assert len(states(view)) == 300
         assert all(task.n_tries == 1 for task in view.tasks.values())
+
+
+async def test_a_container_task_whose_events_are_all_gone_before_its_turn_is_done(
+    stack: Stack,
+) -> None:
+    await stack.mqs()
+    wms = await stack.wms()
+    workflow_id = await wms.submit(
+        a_task(name="late", depends_on=["first"]), a_signal("first"), a_noop("last", "late")
+    )
+    await wms.until(workflow_id, lambda view: states(view)["first"] == RUNNING)
+    await wms.close(workflow_id, "input")
+    await wms.until(workflow_id, lambda view: view.queues["input"].is_drained)
+    await signal(wms, workflow_id, "first")
+
+    view = await wms.until_settled(workflow_id)
+
+    assert view.state == State.WORKFLOW_STATE_SUCCEEDED
+    assert set(states(view).values()) == {SUCCEEDED}
+    assert not view.taskforces
+
+
+async def test_a_job_that_is_held_is_told_to_its_user(wms: Wms) -> None:
+    async with an_agent(wms) as agent:
+        workflow_id = await submit(wms, a_batch("greedy"))
+        start, cluster_id = await agent.runs()
+        await agent.statuses(
+            a_status(start.taskforce.taskforce_uuid, cluster_id, 1, **{"HELD: too much memory": 1})
+        )
+        view = await wms.until(workflow_id, lambda view: view.workflow.attention)
+
+    assert "greedy" in view.workflow.attention[0]
+    assert "too much memory" in view.workflow.attention[0]
 
 
 async def test_a_container_task_fires_when_what_it_waits_for_is_done(stack: Stack) -> None:
