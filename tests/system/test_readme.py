@@ -53,6 +53,24 @@ def stack(checkout: Path) -> Iterator[RunningStack]:
         yield running.await_ready()
 
 
+def test_a_dag_is_submitted_watched_and_drawn(stack: RunningStack, checkout: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands("order"))],
+        cwd=checkout,
+        env={
+            **os.environ,
+            "EWMS_WMS": stack.wms,
+            "PATH": f"{checkout}/.venv/bin:{os.environ['PATH']}",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCEEDED" in done.stdout
+    assert "flowchart TD" in done.stdout
+
+
 def test_a_user_gets_his_files_back(stack: RunningStack, checkout: Path) -> None:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(commands("client"))],
