@@ -51,7 +51,7 @@ async def show(plan: Plan, folder: Path) -> None:
         await stack.start()
         workflow = await way_out.enter_async_context(RealWorkflow(stack, plan.n_events))
         await workflow.submit()
-        await workflow.until_all_work()
+        await workflow.until_work_begins()
         if plan.with_kills:
             await kill_each(stack, workflow, spare_schedd=plan.spare_schedd)
             await workflow.succeed()

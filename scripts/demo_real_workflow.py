@@ -14,7 +14,7 @@ from pathlib import Path
 
 from demo_events import drawn_events, shouted
 from demo_parts import EWMS, DemoFailed, run, say, until
-from demo_real_stack import RealStack
+from demo_real_stack import LOCATIONS, RealStack
 
 from ewms.wms.v1.workflow_pb2 import WORKFLOW_STATE_ACTIVE
 from ewms_client import AsyncClient, ClientError, DeliveryLost, Event, QueueGone, WorkflowView
@@ -25,7 +25,6 @@ _FILE = Path(__file__).resolve().parent.parent / "examples" / "two-schedds.json"
 _LARGEST = 16 * 1024
 _PATIENCE = 120.0
 _NAME = "filename"
-_N_WORKERS = 10
 
 
 class RealWorkflow:
@@ -66,12 +65,12 @@ class RealWorkflow:
         granted = await self._client.wait_for(self._id, WORKFLOW_STATE_ACTIVE, timeout=_PATIENCE)
         self._queues = {queue.mqid for queue in granted.queues.values()}
 
-    async def until_all_work(self) -> None:
-        """Until every worker runs."""
-        await self._client.wait_for(
-            self._id, lambda view: _n_running(view) == _N_WORKERS, timeout=_PATIENCE
+    async def until_work_begins(self) -> None:
+        """Until workers run on each schedd; all ten, unless others have the pool's slots."""
+        view = await self._client.wait_for(
+            self._id, lambda view: all(_n_running_each(view).values()), timeout=_PATIENCE
         )
-        say(f"all {_N_WORKERS} workers run")
+        say(f"workers run: {_n_running_each(view)}")
 
     async def publish(self, events: Mapping[str, bytes]) -> None:
         """Send events; confirmed by RabbitMQ when this returns."""
@@ -216,6 +215,11 @@ class RealWorkflow:
         return await run(self._stack.folder, EWMS, *command, "--wms", self._stack.wms)
 
 
-def _n_running(view: WorkflowView) -> int:
-    statuses = view.summary.compound_statuses
-    return sum(statuses["RUNNING"].counts.values()) if "RUNNING" in statuses else 0
+def _n_running_each(view: WorkflowView) -> dict[str, int]:
+    """The workers that run at each location."""
+    running = dict.fromkeys(LOCATIONS, 0)
+    for taskforce in view.taskforces.values():
+        if "RUNNING" in taskforce.compound_statuses:
+            counts = taskforce.compound_statuses["RUNNING"].counts
+            running[taskforce.cluster_location] += sum(counts.values())
+    return running

@@ -64,7 +64,7 @@ async def test_all_phases_in_which_a_taskforce_lives_are_counted(stack: Stack) -
 async def test_a_database_that_is_away_is_said_and_the_rest_is_served(stack: Stack) -> None:
     wms = await stack.wms(metrics="127.0.0.1:0")
     async with asyncio.TaskGroup() as group:
-        transactions = [wms.server.store.db.transaction() for _ in range(8)]
+        transactions = [wms.server.store.db.transaction() for _ in range(6)]
         for transaction in transactions:
             group.create_task(transaction.__aenter__())
     try:
@@ -73,5 +73,6 @@ async def test_a_database_that_is_away_is_said_and_the_rest_is_served(stack: Sta
         for transaction in transactions:
             await transaction.__aexit__(None, None, None)
     assert found["ewms_wms_database_up"] == 0
-    assert found["ewms_wms_database_connections,in_use"] == 8
+    # All that calls may have; what is left is for loops alone, and in use by them for moments.
+    assert found["ewms_wms_database_connections,in_use"] >= 6
     assert "ewms_wms_workflows,PENDING" not in found
