@@ -130,8 +130,9 @@ class Activator:
             await lifecycle.grant_queues(self._store, activation.workflow_id, grant.states, plan)
             return
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._granted_alone(plan, grant))
+            # First, so that the MQS mints them while the grant is encoded and written.
             group.create_task(self._tokens.fetch_ahead(plan))
+            group.create_task(self._granted_alone(plan, grant))
 
     async def _granted_alone(self, plan: Plan, grant: Granted) -> None:
         if await lifecycle.grant_at_once(self._store, grant.states, self._locations, plan):
