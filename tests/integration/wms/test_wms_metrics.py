@@ -25,7 +25,8 @@ async def test_workflows_that_wait_and_what_their_process_does_are_shown(stack: 
     assert found["ewms_wms_oldest_pending_seconds"] > 0
     assert found["ewms_wms_taskforces,PRE_MQ_ACTIVATION"] == 1
     assert found["ewms_wms_watchers,workflow"] == 1
-    assert found["ewms_wms_outbox_length"] in (0, 1)
+    # The submission, and that nobody grants its queues.
+    assert found["ewms_wms_outbox_length"] in (0, 1, 2)
     assert found["ewms_wms_database_connections,limit"] == 8
     submit = "/ewms.wms.v1.WorkflowService/SubmitWorkflow"
     assert found[f"ewms_rpc_calls_total,OK,{submit}"] >= 1
