@@ -35,10 +35,7 @@ _REAL = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave tests on a real pool, broker and database to who asks for them.
-
-    They are not proved stable beside the others yet, so CI does not ask.
-    """
+    """Leave tests on a real pool, broker and database to who asks for them, as CI does."""
     if os.environ.get("EWMS_TEST_REAL"):
         return
     skip = pytest.mark.skip(reason="on real infrastructure: set EWMS_TEST_REAL=1 (docs)")
