@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.workflows import example_request
 from ewms.wms.v1 import task_pb2, tms_service_pb2
 
 __all__ = ["N_WORKERS", "assignment"]
@@ -21,13 +22,8 @@ def assignment(uuid: str) -> tms_service_pb2.StartAssignment:
 
 
 def _worker_config() -> task_pb2.WorkerConfig:
-    return task_pb2.WorkerConfig(
-        do_transfer_worker_stdouterr=True,
-        max_worker_runtime=600,
-        n_cores=1,
-        priority=99,
-        worker_disk="512M",
-        worker_memory="512M",
-        # So that nothing but submission is measured.
-        condor_requirements="false",
-    )
+    config = task_pb2.WorkerConfig()
+    config.CopyFrom(example_request(n_workers=1).tasks[0].worker_config)
+    # So that nothing but submission is measured.
+    config.condor_requirements = "false"
+    return config

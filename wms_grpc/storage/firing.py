@@ -1,7 +1,8 @@
 """One firing of a net: everything that news of it mean, in one transaction and one revision.
 
-Successors are counted down in batches; silent and noop transitions fire within the transaction,
-a bounded number of them. Who is killed in between has changed nothing.
+Successors are counted down in batches, and what they enable fires within the transaction, for as
+long as something is enabled: a long chain of noops is one transaction. Of what a beginning finds
+enabled a bounded number is fired at a time. Who is killed in between has changed nothing.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class _Firing:
         self._changed: dict[int, Occurrence] = {}
         self._new_taskforces: list[Taskforce] = []
         self._serves: dict[int, int] = {}
+        self._signalled: set[int] = set()
         self._done: list[int] = []
         self._n_active = 0
         self._n_failures = 0
@@ -107,14 +109,20 @@ class _Firing:
         await self._end_if_quiet()
 
     async def _read(self, numbers: Iterable[int]) -> None:
+        """Read tasks that may have started, or be the recoveries of others."""
+        if unread := await self._read_tasks(numbers):
+            self._serves |= await nets.served_by(self._tx, self._workflow_id, unread)
+            self._occurrences |= await nets.occurrences(self._tx, self._workflow_id, unread)
+
+    async def _read_tasks(self, numbers: Iterable[int]) -> list[int]:
+        """Read tasks, with the signals that have come for them; return which were not read yet."""
         unread = [number for number in numbers if number not in self._after]
-        if not unread:
-            return
         found = await nets.directives(self._revisions, self._workflow_id, unread)
         self._before |= found
         self._after |= found
-        self._serves |= await nets.served_by(self._tx, self._workflow_id, unread)
-        self._occurrences |= await nets.occurrences(self._tx, self._workflow_id, unread)
+        waiting = [number for number, task in found.items() if isinstance(task.work, WaitWork)]
+        self._signalled |= await nets.signalled(self._tx, self._workflow_id, waiting)
+        return unread
 
     async def _end_tries(self, told: Mapping[int, set[str]], due: set[int]) -> None:
         running = [
@@ -122,12 +130,12 @@ class _Firing:
             for number in told.keys() | due
             if number in self._occurrences and not self._occurrences[number].is_over
         ]
+        if not running:
+            return
         by_task: dict[str, list[Taskforce]] = defaultdict(list)
         task_ids = [self._after[number].task_id for number in running]
         for taskforce in await taskforces.lock_of_tasks(self._revisions, task_ids):
             by_task[taskforce.task_id].append(taskforce)
-        waiting = [n for n in running if isinstance(self._after[n].work, WaitWork)]
-        signalled = await nets.signalled(self._tx, self._workflow_id, waiting)
         for number in sorted(running):
             directive = self._after[number]
             if directive.state is TaskState.RETRYING:
@@ -137,7 +145,7 @@ class _Firing:
             verdict = self._verdict(
                 directive,
                 by_task[directive.task_id],
-                is_over=number in due or number in signalled,
+                is_over=number in due or number in self._signalled,
             )
             if verdict is not None:
                 await self._ended(directive, verdict)
@@ -219,7 +227,8 @@ class _Firing:
         self._done += [e.number for e in fired if e.kind == JOIN]
         if self._is_paused:
             return len(fired)
-        await self._read(tasks)
+        # Nothing of them has occurred yet, and no recovery is enabled by what others do.
+        await self._read_tasks(tasks)
         for number in tasks:
             await self._start(self._after[number])
         return len(fired)
@@ -231,29 +240,25 @@ class _Firing:
         )
         occurrence = Occurrence(number, started.n_tries)
         self._n_active += not is_retry
+        is_over = False
         match started.work:
             case None if started.is_done:
                 # Its inputs were drained before it was its turn.
-                self._note(occurrence)
-                await self._ended(started, SUCCESS)
-                return
+                is_over = True
             case None:
                 self._add_containers(started, is_retry=is_retry)
             case BatchWork():
                 occurrence = replace(occurrence, taskforce_uuid=self._add_batch(started))
             case WaitWork(seconds=None):
-                if number in await nets.signalled(self._tx, self._workflow_id, [number]):
-                    self._note(occurrence)
-                    await self._ended(started, SUCCESS)
-                    return
+                is_over = number in self._signalled
             case WaitWork():
                 due = self._now + timedelta(seconds=started.work.seconds or 0.0)
                 occurrence = replace(occurrence, due_at=due)
             case _:
-                self._note(occurrence)
-                await self._ended(started, SUCCESS)
-                return
+                is_over = True
         self._note(occurrence)
+        if is_over:
+            await self._ended(started, SUCCESS)
 
     def _add_batch(self, directive: TaskDirective) -> TaskforceId:
         location = self._location(directive.cluster_locations[0])
